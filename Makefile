@@ -1,0 +1,28 @@
+# Every target does its own set-up: a clone and Python 3.11 or 3.12 are enough.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+BIN := .venv/bin
+export HLINK_HOME ?= $(CURDIR)/.hlink
+ifdef PIP_INDEX_URL
+export UV_INDEX_URL ?= $(PIP_INDEX_URL)
+endif
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.installed ## the environment in .venv and the Maven artifacts in HLINK_HOME
+	@$(BIN)/hlink fetch
+
+.venv/.installed: requirements-setup.lock requirements-dev.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or 3.12 is needed and was not found; name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Installing Python packages into .venv"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-setup.lock
+	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
+	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+.PHONY: help setup
