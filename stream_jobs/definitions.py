@@ -1,0 +1,279 @@
+"""What a streaming job is made of, as plain values: tables, statements, execution.
+
+Nothing here talks to anything. ``stream_jobs.sql`` turns these values into Flink SQL.
+Names are kept as the user wrote them; quoting is the generator's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class DefinitionError(ValueError):
+    """A definition that cannot be turned into SQL: names the table, the field and the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A value that is used and never shown: not in SQL, logs, errors or ``repr``."""
+
+    value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "******"
+
+
+class Role(StrEnum):
+    """What a table is to its job (wire: ``dsType``)."""
+
+    SOURCE = "source"
+    SIDE = "side"
+    SINK = "sink"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, or one field of a nested row.
+
+    ``type`` is a Flink SQL type (``BIGINT``, ``DECIMAL(10, 2)``, ``ARRAY<STRING>``); ``ROW`` and ``ARRAY`` take
+    their element types from ``fields``: ``ARRAY`` with one unnamed field is an array of that type, with named
+    ones an array of rows. ``expression`` makes a computed column of it (``PROCTIME()``,
+    ``TO_TIMESTAMP_LTZ(ts, 3)``), whose type Flink derives.
+    """
+
+    name: str
+    type: str
+    fields: tuple[Column, ...] = ()
+    comment: str = ""
+    expression: str = ""
+    not_null: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Event time: the column that carries it, and how far behind (milliseconds) a row may arrive."""
+
+    column: str
+    delay_ms: int = 0
+    idle_timeout_ms: int = 0
+
+
+class Startup(StrEnum):
+    """Where a Kafka source begins to read when a run starts without state."""
+
+    EARLIEST = "earliest-offset"
+    LATEST = "latest-offset"
+    GROUP = "group-offsets"
+    TIMESTAMP = "timestamp"
+    SPECIFIC = "specific-offsets"
+
+
+class TimestampFormat(StrEnum):
+    """How JSON text spells a TIMESTAMP: ``2018-11-26 01:00:00`` or ``2018-11-26T01:00:00``."""
+
+    SQL = "SQL"
+    ISO_8601 = "ISO-8601"
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """JSON messages; ``timestamp_format`` None lets the generator choose by the columns' types."""
+
+    timestamp_format: TimestampFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AvroFormat:
+    """Avro messages: plain, or framed with a schema id when ``registry_url`` is given."""
+
+    registry_url: str = ""
+
+
+Format = JsonFormat | AvroFormat
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSource:
+    """A topic that is read. ``startup_timestamp_ms`` and ``startup_offsets`` (partition to offset) belong to their modes."""
+
+    bootstrap_servers: str
+    topic: str
+    group_id: str
+    startup: Startup = Startup.LATEST
+    startup_timestamp_ms: int | None = None
+    startup_offsets: tuple[tuple[int, int], ...] = ()
+    format: Format = field(default_factory=JsonFormat)
+    properties: Mapping[str, str | Secret] = field(default=_NO_OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSink:
+    """A topic that is written; with a primary key on the table it becomes an upsert topic."""
+
+    bootstrap_servers: str
+    topic: str
+    partitioner: str = "round-robin"
+    exactly_once: bool = False
+    format: Format = field(default_factory=JsonFormat)
+    properties: Mapping[str, str | Secret] = field(default=_NO_OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class LookupCache:
+    """A cache of looked-up rows, per task: its size in rows and its age in milliseconds after the write."""
+
+    max_rows: int = 100_000
+    expire_after_write_ms: int = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class JdbcConnection:
+    """A database table. ``url`` is a JDBC URL whose scheme names the database (postgresql, mysql, oracle)."""
+
+    url: str
+    table: str
+    username: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class JdbcLookup:
+    """A database table that is looked up, row by row, as the stream passes."""
+
+    connection: JdbcConnection
+    cache: LookupCache | None = None
+    max_retries: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JdbcSink:
+    """A database table that is written; with a primary key on the table the write is an upsert."""
+
+    connection: JdbcConnection
+    batch_rows: int = 5000
+    flush_interval_ms: int = 1000
+    max_retries: int = 3
+
+
+Connector = KafkaSource | KafkaSink | JdbcLookup | JdbcSink
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as its job sees it; ``name`` is the alias that the user's SQL speaks of."""
+
+    name: str
+    role: Role
+    connector: Connector
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...] = ()
+    watermark: Watermark | None = None
+    join_key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The user's feature statement for one sink: ``INSERT INTO sink SELECT ...`` or the bare query."""
+
+    sink: str
+    sql: str
+
+
+class CheckpointMode(StrEnum):
+    EXACTLY_ONCE = "EXACTLY_ONCE"
+    AT_LEAST_ONCE = "AT_LEAST_ONCE"
+
+
+class CheckpointCleanup(StrEnum):
+    """What becomes of the last checkpoint when somebody cancels the job."""
+
+    RETAIN = "RETAIN_ON_CANCELLATION"
+    DELETE = "DELETE_ON_CANCELLATION"
+
+
+class StateBackend(StrEnum):
+    HASHMAP = "hashmap"
+    ROCKSDB = "rocksdb"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpointing:
+    """Checkpoints every ``interval_ms``; other times in milliseconds; ``storage`` a folder's URI or the cluster's own."""
+
+    interval_ms: int
+    mode: CheckpointMode = CheckpointMode.EXACTLY_ONCE
+    timeout_ms: int | None = None
+    min_pause_ms: int | None = None
+    max_concurrent: int | None = None
+    cleanup: CheckpointCleanup = CheckpointCleanup.RETAIN
+    storage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoRestart:
+    """A failure ends the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedDelay:
+    """At most ``attempts`` restarts, ``delay_s`` seconds apart."""
+
+    attempts: int
+    delay_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRate:
+    """Restarts ``delay_s`` apart, given up after ``max_failures`` within ``interval_min`` minutes."""
+
+    max_failures: int
+    interval_min: int
+    delay_s: int
+
+
+Restart = NoRestart | FixedDelay | FailureRate
+
+
+@dataclass(frozen=True, slots=True)
+class MiniBatch:
+    """Rows are gathered for at most ``latency_ms`` or ``size`` rows before an aggregate sees them."""
+
+    latency_ms: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How the job runs. None leaves a setting to the cluster."""
+
+    parallelism: int = 1
+    checkpointing: Checkpointing | None = None
+    state_backend: StateBackend | None = None
+    restart: Restart | None = None
+    mini_batch: MiniBatch | None = None
+    two_phase_aggregation: bool | None = None
+    split_distinct_aggregation: bool = False
+    savepoint_dir: str = ""
+    options: Mapping[str, str] = field(default=_NO_OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One Flink job: its tables, a statement for each sink, and how it runs."""
+
+    name: str
+    tables: tuple[Table, ...]
+    statements: tuple[Statement, ...]
+    execution: Execution = field(default_factory=Execution)
+
+    def table(self, name: str) -> Table:
+        """The table of that alias; KeyError when the job has none."""
+        for table in self.tables:
+            if table.name == name:
+                return table
+        raise KeyError(name)
