@@ -1,0 +1,1 @@
+"""Hlink: tables, clusters and SQL jobs, as the published Hlink API names them."""
