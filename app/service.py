@@ -1,0 +1,89 @@
+"""What the service gives to a family, and what a family brings to the service."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.database import Database
+from app.errors import Envelope
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.supervisor import Supervisor
+
+FAMILIES: tuple[str, ...] = ()
+"""Modules that each have a ``family: Family``; importing one also defines its tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a part is. ``age_s``: seconds since this was so or last seen; None when it was asked just now."""
+
+    ok: bool
+    message: str = ""
+    age_s: float | None = None
+
+
+HealthCheck = Callable[[], Awaitable[Health]]
+
+
+@dataclass
+class Service:
+    """The running service, as families see it."""
+
+    settings: Settings
+    database: Database
+    supervisor: Supervisor
+    health: dict[str, HealthCheck] = field(default_factory=dict)
+    """Part name -> check, shown by ``/health``; a family adds its own parts in its lifespan."""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What a family keeps for its routes while the service runs (a planner's client, ...), under its own name."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One published API: its routes, how it tells of errors, and what must live while the service runs."""
+
+    name: str
+    routers: Sequence[APIRouter]
+    prefixes: Sequence[str]
+    """The paths under which ``envelope`` is used, for instance ``/jobs``; also for addresses that do not exist."""
+    envelope: Envelope
+    lifespan: Callable[[Service], AbstractAsyncContextManager[None]] | None = None
+    """Entered after the migration and before the supervisor's first tick; left after its last one."""
+
+
+def load_families() -> list[Family]:
+    """Import the families; their tables are known to SQLModel afterwards."""
+    importlib.import_module("app.ids")
+    importlib.import_module("app.supervisor.models")
+    return [importlib.import_module(name).family for name in FAMILIES]
+
+
+def service(request: Request) -> Service:
+    running: Service = request.app.state.service
+    return running
+
+
+async def _read_session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with service(request).database.read() as session:
+        yield session
+
+
+async def _write_session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with service(request).database.write() as session:
+        yield session
+
+
+TheService = Annotated[Service, Depends(service)]
+ReadSession = Annotated[AsyncSession, Depends(_read_session, scope="function")]
+WriteSession = Annotated[AsyncSession, Depends(_write_session, scope="function")]
+"""Committed when the route has returned and *before* the answer is sent. A route that must act after the commit
+(kick a run, wait for it) opens ``service.database.write()`` itself instead."""

@@ -1,0 +1,122 @@
+"""What can be set: environment variables with the prefix ``HLINK_`` (``HLINK_PORT=9000``)."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+Seconds = Annotated[float, Field(gt=0)]
+
+_ASYNC_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+}
+
+
+class Settings(BaseSettings):
+    """The service's settings. Times are in seconds where the name ends in ``_s``."""
+
+    model_config = SettingsConfigDict(env_prefix="HLINK_", extra="ignore", hide_input_in_errors=True)
+
+    home: Path = Path(".hlink")
+    """Where the embedded stack, the default database and uploaded files live; made absolute."""
+
+    flink_url: str | None = None
+    """REST address of the user's own Flink; None means the embedded one."""
+    kafka_bootstrap: str | None = None
+    """The user's own Kafka (``host:port,...``); None means the embedded one."""
+    postgres_url: str | None = None
+    """The user's own PostgreSQL for features; None means the embedded one."""
+
+    database_url: SecretStr = SecretStr("")
+    """The service's own database; empty means SQLite under ``home``. See :meth:`database`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8086
+    api_token: SecretStr | None = None
+    """Who calls must send it as ``Authorization: Bearer``; required when ``host`` is not this machine only."""
+
+    planner_workers: Annotated[int, Field(ge=1)] = 1
+    planner_timeout_s: Seconds = 30.0
+    """The longest a plan or a submission may take before its planner is replaced."""
+
+    tick_s: Seconds = 1.0
+    """How often the supervisor looks at its runs."""
+    lease_s: Seconds = 10.0
+    """How long a replica holds a run without renewing: a dead replica's runs move within ``lease_s + tick_s``."""
+    lost_after_s: Annotated[float, Field(ge=0)] = 5.0
+    """How long a reachable cluster must not know a run before the run is called LOST."""
+    submissions: Annotated[int, Field(ge=1)] = 4
+    """How many submissions this replica carries out at once."""
+    flink_timeout_s: Seconds = 5.0
+    """The longest one request to Flink's REST API may take."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+
+    @model_validator(mode="after")
+    def _absolute_and_known(self) -> Settings:
+        self.home = self.home.expanduser().absolute()
+        if self.api_token is not None and not self.api_token.get_secret_value().strip():
+            raise ValueError("HLINK_API_TOKEN is set but empty: give it a value or unset it")
+        if self.lease_s < 2 * self.tick_s:
+            raise ValueError(
+                f"HLINK_LEASE_S ({self.lease_s:g}) must be at least twice HLINK_TICK_S ({self.tick_s:g}), "
+                "or a replica loses its runs between two ticks"
+            )
+        self.database()
+        return self
+
+    def database(self) -> URL:
+        """The database's address with an asynchronous driver.
+
+        ``sqlite:///path`` and ``postgresql://...`` are accepted as people write them. Raises ``ValueError``, which
+        never contains the address itself, because an address holds a password.
+        """
+        text = self.database_url.get_secret_value()
+        if not text:
+            return URL.create("sqlite+aiosqlite", database=str(self.home / "hlink.db"))
+        try:
+            url = make_url(text)
+        except ArgumentError:
+            raise ValueError(
+                "HLINK_DATABASE_URL is not an address: write sqlite:///path/to/file or postgresql://user@host/name"
+            ) from None
+        driver = _ASYNC_DRIVERS.get(url.drivername, url.drivername)
+        if driver not in _ASYNC_DRIVERS.values():
+            raise ValueError(f"HLINK_DATABASE_URL names {url.drivername}: use sqlite:///... or postgresql://...")
+        if driver == "sqlite+aiosqlite" and url.database in (None, "", ":memory:"):
+            raise ValueError("HLINK_DATABASE_URL names an SQLite database in memory, which ends with the process")
+        return url.set(drivername=driver)
+
+    def refusal_to_serve(self) -> str | None:
+        """Why the service must not listen with these settings, with the remedy; None when it may."""
+        if self.api_token is not None or _is_loopback(self.host):
+            return None
+        return (
+            f"Refusing to listen on {self.host} without a token: everyone who reaches this address could run code on "
+            "the cluster. Set HLINK_API_TOKEN, or listen on 127.0.0.1 only (HLINK_HOST)."
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read from the environment once."""
+    return Settings()

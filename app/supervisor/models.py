@@ -1,0 +1,124 @@
+"""The supervisor's tables. Times are epoch milliseconds by the database's clock."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Enum, Index, Text, text
+from sqlmodel import Field, SQLModel
+
+from app.database import now_ms
+from app.ids import new_id
+from app.supervisor.transitions import Desired, State, StopMode
+
+
+def _words(of: type[Any]) -> Enum:
+    # As text and without a constraint: a new state must not need a change of the schema.
+    return Enum(of, native_enum=False, create_constraint=False, length=16)
+
+
+class Run(SQLModel, table=True):
+    """One attempt to have something run outside: this row alone says what should be true.
+
+    What somebody asked (``desired``, ``stop_mode``), what the service has committed (``state``) and what was seen
+    outside (``observed``, with when and from where) are different columns and never stand for each other.
+    """
+
+    __tablename__ = "run"
+    __table_args__ = (
+        Index(
+            "one_active_run_per_subject",
+            "subject",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        Index("runs_of_subject", "subject", "id"),
+        Index(
+            "active_runs",
+            "lease_until",
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+        CheckConstraint(
+            "(ended_at IS NOT NULL) = (state IN ('FINISHED', 'FAILED', 'CANCELED', 'LOST'))", name="ended_is_final"
+        ),
+    )
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
+
+    id: int = Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
+    kind: str = Field(max_length=32)
+    """Which runner looks after it."""
+    subject: str = Field(max_length=128)
+    """What it is a run of, for instance ``hlink.job:12``; the family's words."""
+    spec: dict[str, Any] = Field(sa_type=JSON)
+    """What the runner needs to start it. No secrets: this is shown and kept."""
+    external_id: str = Field(max_length=64, unique=True)
+    """Its name outside (Flink's JobID, 32 hex digits): chosen and committed before anything is started."""
+
+    state: State = Field(default=State.CREATED, sa_type=_words(State))
+    reason: str | None = Field(default=None, sa_type=Text)
+    """Why it is in this state, or what keeps it from the next one, for a person to read."""
+    desired: Desired = Field(default=Desired.RUNNING, sa_type=_words(Desired))
+    stop_mode: StopMode | None = Field(default=None, sa_type=_words(StopMode))
+    stop_token: str | None = Field(default=None, max_length=32)
+    """Names the current attempt to stop (Flink's triggerId), committed before the request: asking twice is once."""
+    stop_attempts: int = 0
+    stop_attempted_at: int | None = Field(default=None, sa_type=BigInteger)
+
+    observed: str | None = Field(default=None, max_length=32)
+    """The outside system's own word."""
+    observed_at: int | None = Field(default=None, sa_type=BigInteger)
+    observed_from: str | None = Field(default=None, max_length=512)
+    """Where that was seen: the cluster's address."""
+    missing_since: int | None = Field(default=None, sa_type=BigInteger)
+    """Since when the outside system answers and does not know the run."""
+    incarnation: str | None = Field(default=None, max_length=128)
+    """Which life of the outside system the run was submitted to: one that was restarted has forgotten its ids."""
+
+    attempts: int = 0
+    """How often its submission was begun."""
+    exception: str | None = Field(default=None, sa_type=Text)
+    """The last failure's root cause."""
+    checkpoint: str | None = Field(default=None, sa_type=Text)
+    """Where the last complete checkpoint is."""
+    savepoint: str | None = Field(default=None, sa_type=Text)
+    """Where the savepoint of its stop is, once it is complete."""
+    restarts: int | None = None
+    tasks_running: int | None = None
+    tasks_total: int | None = None
+
+    lease_owner: str | None = Field(default=None, max_length=64)
+    lease_until: int | None = Field(default=None, sa_type=BigInteger)
+
+    created_at: int | None = Field(
+        default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
+    )
+    submitted_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When its last submission was begun."""
+    started_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When it was first seen running."""
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Event(SQLModel, table=True):
+    """Something that happened to a run. Only ever added, in the same transaction as what it tells of."""
+
+    __tablename__ = "run_event"
+    __table_args__ = (Index("events_of_run", "run_id", "id"),)
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
+
+    id: int = Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
+    run_id: int = Field(foreign_key="run.id", sa_type=BigInteger)
+    at: int | None = Field(default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()})
+    what: str = Field(max_length=32)
+    """``created``, ``state``, ``observed``, ``submission``, ``stop requested``, ``stop attempt``, ``taken over``, ..."""
+    state: State = Field(sa_type=_words(State))
+    """The run's state after it."""
+    message: str | None = Field(default=None, sa_type=Text)
+    by: str | None = Field(default=None, max_length=64)
+    """The replica that did it; None for a request from outside."""

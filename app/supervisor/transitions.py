@@ -1,0 +1,111 @@
+"""A run's states and what may follow what: data and pure functions, no input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a run is, as far as the service has committed it."""
+
+    CREATED = "CREATED"
+    """Written down; nothing has been started."""
+    SUBMITTING = "SUBMITTING"
+    """Its submission may have begun, or the outside system has it and is still setting it up."""
+    RUNNING = "RUNNING"
+    RESTARTING = "RESTARTING"
+    """The outside system is recovering it from a failure by itself."""
+    STOPPING = "STOPPING"
+    """A stop is under way; it is repeated until it is true."""
+    FINISHED = "FINISHED"
+    """Ended by itself, or by a stop with savepoint."""
+    FAILED = "FAILED"
+    """Ended with an error, or refused; there is evidence for it."""
+    CANCELED = "CANCELED"
+    LOST = "LOST"
+    """The outside system answers and does not know it: how it ended cannot be found out."""
+
+    @property
+    def ended(self) -> bool:
+        return self in ENDED
+
+
+class Desired(StrEnum):
+    """What somebody asked for."""
+
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"
+
+
+class StopMode(StrEnum):
+    """How to stop, from the gentlest to the hardest."""
+
+    DRAIN = "DRAIN"
+    """With a savepoint, after the sources were told that no more will come: windows fire, the job cannot go on."""
+    SAVEPOINT = "SAVEPOINT"
+    """With a savepoint from which a new run goes on."""
+    CANCEL = "CANCEL"
+    """At once, without a savepoint."""
+
+
+class Seen(StrEnum):
+    """What an outside system says of a run, in words that all kinds share."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    RESTARTING = "RESTARTING"
+    STOPPING = "STOPPING"
+    FINISHED = "FINISHED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    UNKNOWN = "UNKNOWN"
+    """It answers and does not know the run."""
+    UNCLEAR = "UNCLEAR"
+    """It answers with a word that we do not know: nothing follows from that."""
+
+
+_ENDS = frozenset({State.FINISHED, State.FAILED, State.CANCELED, State.LOST})
+
+ENDED: frozenset[State] = _ENDS
+"""The states that nothing follows."""
+
+ALLOWED: Mapping[State, frozenset[State]] = {
+    # FAILED without submission: what is to be run was refused. CANCELED: stopped before anything was started.
+    State.CREATED: frozenset({State.SUBMITTING, State.FAILED, State.CANCELED}),
+    State.SUBMITTING: frozenset({State.RUNNING, State.RESTARTING, State.STOPPING}) | _ENDS,
+    State.RUNNING: frozenset({State.RESTARTING, State.STOPPING}) | _ENDS,
+    State.RESTARTING: frozenset({State.RUNNING, State.STOPPING}) | _ENDS,
+    # Not back to RUNNING: a stop with savepoint that failed is tried again, and what the job does is `observed`.
+    State.STOPPING: _ENDS,
+    **{state: frozenset[State]() for state in _ENDS},
+}
+"""State -> what may follow it. Everything else is refused by the store's guarded UPDATE."""
+
+
+def sources(target: State) -> frozenset[State]:
+    """The states from which ``target`` may be reached."""
+    return frozenset(state for state, following in ALLOWED.items() if target in following)
+
+
+_FOLLOWS_SEEN: Mapping[Seen, State] = {
+    Seen.RUNNING: State.RUNNING,
+    Seen.RESTARTING: State.RESTARTING,
+    Seen.STOPPING: State.STOPPING,
+    Seen.FINISHED: State.FINISHED,
+    Seen.FAILED: State.FAILED,
+    Seen.CANCELED: State.CANCELED,
+}
+
+
+def following(state: State, seen: Seen) -> State | None:
+    """The state to go to after an outside system said ``seen``; None to stay.
+
+    UNKNOWN is not answered here: whether it means LOST depends on how long and since which start of the outside
+    system (see ``loop``). STARTING after RUNNING is a recovery: Flink sets a recovered job up anew.
+    """
+    if seen is Seen.STARTING:
+        target = State.RESTARTING if state is State.RUNNING else None
+    else:
+        target = _FOLLOWS_SEEN.get(seen)
+    return target if target in ALLOWED[state] else None
