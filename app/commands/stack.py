@@ -1,0 +1,184 @@
+"""``hlink fetch | up | down | status``: the embedded stack from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from stream_jobs.local.endpoints import Endpoints
+    from stream_jobs.local.stack import ComponentStatus, Stack
+
+NOT_RUNNING = 3
+"""Exit status of ``hlink status`` when nothing runs, as service scripts have it."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines; progress goes to stderr.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the stack's commands."""
+    app.command()(fetch)
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+
+
+def fetch(
+    groups: Annotated[
+        list[str] | None, typer.Argument(help="Artifact groups; by default flink-lib, kafka and tools.")
+    ] = None,
+) -> None:
+    """Download the Maven artifacts that are missing, and check them."""
+    from app.commands.progress import showing
+    from app.settings import settings
+    from stream_jobs.local import artifacts
+
+    folder = artifacts.artifacts_dir(settings().home.resolve())
+    with _errors_told(), showing() as progress:
+        fetched = artifacts.fetch(groups or artifacts.DEFAULT_GROUPS, folder, progress)
+    typer.echo(f"{len(fetched)} artifacts fetched into {folder}" if fetched else f"All artifacts are in {folder}")
+
+
+def up(as_json: Json = False) -> None:
+    """Start what is not running of Kafka, Flink and PostgreSQL, and print where they are.
+
+    Exit status: 0 all serve, 1 a component does not start, 130 interrupted.
+    """
+    from app.commands.progress import showing
+
+    with _errors_told(), showing(to_stderr=as_json) as progress:
+        endpoints = configured_stack().up(progress)
+    if as_json:
+        typer.echo(json.dumps(_as_json(endpoints), indent=2))
+    else:
+        _print_endpoints(endpoints)
+
+
+def down(
+    purge: Annotated[bool, typer.Option(help="Also remove all data and logs of the embedded stack.")] = False,
+) -> None:
+    """Stop the embedded stack; data stay. Jobs end, their savepoints and retained checkpoints stay."""
+    from app.commands.progress import showing
+
+    with _errors_told(), showing() as progress:
+        configured_stack().down(progress, purge=purge)
+
+
+def status(as_json: Json = False) -> None:
+    """Show each component.
+
+    Exit status: 0 all are healthy, 1 some are not, 3 nothing runs.
+    """
+    with _errors_told():
+        found = configured_stack().status()
+    if as_json:
+        typer.echo(json.dumps([_status_as_json(one) for one in found], indent=2))
+    else:
+        _print_status(found)
+    raise typer.Exit(_exit_status(found))
+
+
+def configured_stack() -> Stack:
+    """The stack that the settings describe."""
+    from app.settings import settings
+    from stream_jobs.local.endpoints import External
+    from stream_jobs.local.stack import Stack
+
+    given = settings()
+    return Stack(given.home, External(given.flink_url, given.kafka_bootstrap, given.postgres_url))
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """Print the stack's errors without a traceback: they already say what, where and what to do."""
+    from stream_jobs.local.errors import LocalStackError
+
+    try:
+        yield
+    except LocalStackError as error:
+        typer.secho(str(error), fg=typer.colors.RED, err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.secho("Interrupted.", err=True)
+        raise typer.Exit(130) from None
+
+
+def _exit_status(found: list[ComponentStatus]) -> int:
+    if all(one.state == "healthy" for one in found):
+        return 0
+    return NOT_RUNNING if all(one.state == "stopped" for one in found) else 1
+
+
+def _as_json(endpoints: Endpoints) -> dict[str, str]:
+    return {
+        "flink_url": endpoints.flink_url,
+        "kafka_bootstrap": endpoints.kafka_bootstrap,
+        "postgres_url": endpoints.postgres.url,
+    }
+
+
+def _print_endpoints(endpoints: Endpoints) -> None:
+    typer.echo(f"Flink       {endpoints.flink_url}")
+    typer.echo(f"Kafka       {endpoints.kafka_bootstrap}")
+    database = endpoints.postgres
+    typer.echo(f"PostgreSQL  {database.host}:{database.port}/{database.database} as {database.user}")
+
+
+def _status_as_json(one: ComponentStatus) -> dict[str, object]:
+    return {
+        "name": one.name,
+        "state": one.state.value,
+        "external": one.external,
+        "address": one.address or None,
+        "detail": one.detail,
+        "pid": one.pid,
+        "memory_bytes": one.memory,
+        "uptime_s": None if one.uptime is None else round(one.uptime, 1),
+        "log": None if one.log is None else str(one.log),
+    }
+
+
+def _print_status(found: list[ComponentStatus]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    colours = {"healthy": "green", "unhealthy": "red", "stopped": "yellow"}
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("component", "state", "address", "pid", "memory", "uptime", "log"):
+        table.add_column(title, overflow="fold", justify="right" if title in ("pid", "memory", "uptime") else "left")
+    for one in found:
+        state = f"[{colours[one.state.value]}]{one.state.value}[/]" + (" (external)" if one.external else "")
+        table.add_row(
+            one.name,
+            state,
+            one.address,
+            str(one.pid or ""),
+            "" if one.memory is None else f"{one.memory / 2**20:.0f} MB",
+            "" if one.uptime is None else _duration(one.uptime),
+            "" if one.log is None else _short(one.log),
+        )
+    # Piped output has no width of its own, and a folded table is hard to search.
+    console = Console() if Console().is_terminal else Console(width=240)
+    console.print(table)
+    for one in found:
+        if one.detail:
+            console.print(f"{one.name}: {one.detail}", markup=False)
+
+
+def _short(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
