@@ -1,0 +1,293 @@
+"""From a stored table to the plain value that SQL is generated from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from app.errors import InvalidInput, Problem
+from app.hlink import catalogue
+from app.hlink.tables import column_types, columns, fields
+from app.hlink.tables.columns import ColumnNode, column_problem
+from app.hlink.tables.models import LONGEST_NAME, StoredTable
+from stream_jobs.definitions import (
+    AvroFormat,
+    Connector,
+    Format,
+    JdbcConnection,
+    JdbcLookup,
+    JdbcSink,
+    JsonFormat,
+    KafkaSink,
+    KafkaSource,
+    LookupCache,
+    Role,
+    Secret,
+    Startup,
+    Table,
+    TimestampFormat,
+    Watermark,
+)
+
+JSON, AVRO = 0, 1
+
+
+def to_definition(stored: StoredTable) -> Table:
+    """The table as its jobs see it.
+
+    Pure: nothing is asked, nothing is changed. Raises :class:`~app.errors.InvalidInput` with every problem found,
+    each with the table, the column or field, and the remedy.
+    """
+    problems = alias_problems(stored.alias)
+    if stored.role not in fields.roles():
+        problems.append(
+            Problem(
+                f"'{stored.role}' is not a role of a table",
+                field="dsType",
+                table=stored.alias,
+                remedy=f"choose one of: {', '.join(fields.roles())}",
+            )
+        )
+        raise InvalidInput(*problems)
+    if stored.kind not in fields.kinds(stored.role):
+        problems.append(
+            Problem(
+                f"a {stored.role} table cannot be of type '{stored.kind}'",
+                field="tableType",
+                table=stored.alias,
+                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
+            )
+        )
+        raise InvalidInput(*problems)
+    if stored.schema_type not in (JSON, AVRO):
+        problems.append(
+            Problem(
+                f"{stored.schema_type} is not a format of messages",
+                field="schemaType",
+                table=stored.alias,
+                remedy="choose 0 (JSON) or 1 (Avro)",
+            )
+        )
+    checked, field_problems = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias)
+    nodes, column_problems = columns.tree(stored.columns, table=stored.alias)
+    problems += field_problems + column_problems
+    draft = _Draft(stored, checked.values, checked.secrets, nodes, problems)
+    if not field_problems:
+        draft.check_url()
+    watermark = draft.watermark()
+    join_key = draft.join_key()
+    primary_key = draft.primary_key()
+    draft.check_types()
+    if problems:
+        raise InvalidInput(*problems)
+    return Table(
+        name=stored.alias,
+        role=Role(stored.role),
+        connector=draft.connector(),
+        columns=tuple(node.column() for node in nodes),
+        primary_key=primary_key,
+        watermark=watermark,
+        join_key=join_key,
+    )
+
+
+def alias_problems(alias: str) -> list[Problem]:
+    """What is wrong with what SQL is to call a table: it must be a plain word that needs no quotes."""
+    plain = alias.isascii() and alias.replace("_", "a").isalnum() and not alias[:1].isdigit()
+    if not alias or not plain or len(alias) > LONGEST_NAME:
+        return [
+            Problem(
+                f"{alias!r} cannot be the name of a table" if alias else "the table has no name",
+                field="tableName",
+                remedy=f"use letters, digits and underscores, a letter first, at most {LONGEST_NAME}",
+            )
+        ]
+    if alias.upper() in catalogue.reserved_words():
+        return [
+            Problem(
+                f"'{alias}' is a reserved word of Flink SQL",
+                field="tableName",
+                remedy=f"choose another name, such as {alias}_table",
+            )
+        ]
+    return []
+
+
+@dataclass
+class _Draft:
+    """A table on its way to its definition; ``problems`` grows."""
+
+    stored: StoredTable
+    values: Mapping[str, str]
+    secrets: Mapping[str, str]
+    nodes: list[ColumnNode]
+    problems: list[Problem]
+
+    def refuse_column(self, path: str, message: str, remedy: str) -> None:
+        self.problems.append(column_problem(self.stored.alias, path, message, remedy))
+
+    def refuse_field(self, name: str, message: str, remedy: str) -> None:
+        self.problems.append(Problem(message, field=name, table=self.stored.alias, remedy=remedy))
+
+    def check_url(self) -> None:
+        url = self.values.get("connector_url")
+        if url is not None and (fault := fields.jdbc_fault(self.stored.kind, url)):
+            self.refuse_field("connector_url", *fault)
+
+    def watermark(self) -> Watermark | None:
+        if self.stored.role != Role.SOURCE:
+            return None
+        marked = [node for node in _all(self.nodes) if node.event_time]
+        for node in marked[1:]:
+            self.refuse_column(
+                node.path,
+                f"a table has one event time, and {marked[0].path} is it already",
+                "set eventTime 1 on one column only",
+            )
+        if not marked:
+            return None
+        node = marked[0]
+        if node not in self.nodes:
+            self.refuse_column(
+                node.path,
+                "a nested field cannot be the event time",
+                f"{_computed(node)} and set eventTime 1 on that one",
+            )
+        elif node.nesting or (node.type is not None and not node.type.is_time_attribute):
+            self.refuse_column(
+                node.path,
+                f"event time must be TIMESTAMP(3) or TIMESTAMP_LTZ(3), not {node.nesting or node.type}",
+                f"{_computed(node)} and set eventTime 1 on that one",
+            )
+        return Watermark(node.name, self._number("watermark_delay"), self._number("idle_timeout"))
+
+    def join_key(self) -> tuple[str, ...]:
+        if self.stored.role != Role.SIDE:
+            return ()
+        keys = tuple(node.name for node in self.nodes if node.join_key)
+        if not keys and self.nodes:
+            self.problems.append(
+                Problem(
+                    "a side table is looked up by a key, and no column is one",
+                    field="joinKey",
+                    table=self.stored.alias,
+                    remedy="set joinKey 1 on the column (or columns) at the top that it is looked up by",
+                )
+            )
+        return keys
+
+    def primary_key(self) -> tuple[str, ...]:
+        known = {node.name for node in self.nodes}
+        wanted = [name.strip() for name in self.values.get("primary_key", "").split(",") if name.strip()]
+        for name in wanted:
+            if name not in known:
+                self.refuse_field(
+                    "primary_key",
+                    f"there is no column '{name}' at the top",
+                    f"choose from: {', '.join(node.name for node in self.nodes)}",
+                )
+        if len(set(wanted)) < len(wanted):
+            self.refuse_field("primary_key", f"'{', '.join(wanted)}' names a column twice", "name each column once")
+        return tuple(wanted)
+
+    def check_types(self) -> None:
+        """What the connector cannot carry."""
+        carried = column_types.known().jdbc.get(self.stored.kind)
+        for node in self.nodes:
+            if self.stored.role == Role.SINK and node.expression:
+                self.refuse_column(
+                    node.path, "a sink cannot have a computed column", "compute it in the statement instead"
+                )
+            if carried is None or (node.expression and node.type is None):
+                continue
+            for name in sorted(node.type_names() - carried):
+                self.refuse_column(
+                    node.path,
+                    f"a {self.stored.kind} table cannot hold {name}",
+                    f"use one of: {', '.join(sorted(carried))}",
+                )
+
+    def connector(self) -> Connector:
+        """The connector's value; only when no problem was found."""
+        values = self.values
+        match (self.stored.role, self.stored.kind):
+            case (Role.SOURCE, "kafka"):
+                startup = Startup(values["startup_mode"])
+                return KafkaSource(
+                    bootstrap_servers=values["bootstrap_servers"],
+                    topic=values["connector_topic"],
+                    group_id=values["group_id"],
+                    startup=startup,
+                    startup_timestamp_ms=self._number("startup_timestamp") if startup is Startup.TIMESTAMP else None,
+                    startup_offsets=fields.offsets(values.get("partition_offset", "")),
+                    format=self._format(),
+                    properties=self._properties(),
+                )
+            case (Role.SINK, "kafka"):
+                return KafkaSink(
+                    bootstrap_servers=values["bootstrap_servers"],
+                    topic=values["connector_topic"],
+                    partitioner=values["connector_sink_partitione"],
+                    exactly_once=values["exactly_once"] == "yes",
+                    format=self._format(),
+                    properties=self._properties(),
+                )
+            case (Role.SIDE, _):
+                return JdbcLookup(
+                    connection=self._jdbc(),
+                    cache=self._cache(),
+                    max_retries=self._number("acquire_retry_attempts"),
+                )
+            case _:
+                return JdbcSink(
+                    connection=self._jdbc(),
+                    batch_rows=self._number("write_max_rows"),
+                    flush_interval_ms=self._number("flush_interval"),
+                )
+
+    def _number(self, name: str) -> int:
+        # A value that is no number was refused already; the table is not made then.
+        text = self.values.get(name, "")
+        return int(text) if text.isdecimal() else 0
+
+    def _format(self) -> Format:
+        if self.stored.schema_type == AVRO:
+            return AvroFormat(registry_url=self.values["registry_url"])
+        spelling = self.values["timestamp_format"]
+        return JsonFormat(TimestampFormat(spelling) if spelling else None)
+
+    def _properties(self) -> dict[str, str | Secret]:
+        return {
+            key: Secret(self.secrets[f"properties.{key}"]) if fields.is_secret_property(key) else value
+            for key, value in fields.properties(self.values).items()
+        }
+
+    def _jdbc(self) -> JdbcConnection:
+        return JdbcConnection(
+            url=self.values["connector_url"],
+            table=self.values["table_name"],
+            username=self.values["connector_username"],
+            password=Secret(self.secrets["connector_password"]),
+        )
+
+    def _cache(self) -> LookupCache | None:
+        if self.values["cacheType"] == "none":
+            return None
+        return LookupCache(self._number("maximumSize"), self._number("expireAfterWrite") * 1000)
+
+
+def _all(nodes: list[ColumnNode]) -> list[ColumnNode]:
+    return [found for node in nodes for found in (node, *_all(node.children))]
+
+
+def _computed(node: ColumnNode) -> str:
+    """The column to write so that event time can be on it."""
+    name, reference = f"{node.name}_time", node.reference
+    kind = node.type.name if node.type else ""
+    if kind in ("TIMESTAMP", "TIMESTAMP_LTZ"):
+        expression = reference if node.type and node.type.is_time_attribute else f"CAST({reference} AS {kind}(3))"
+    elif kind in ("STRING", "CHAR", "VARCHAR"):
+        expression = f"TO_TIMESTAMP({reference}, 'yyyy-MM-dd HH:mm:ss')"
+    else:
+        expression = f"TO_TIMESTAMP_LTZ({reference}, 3)"
+    return f"add a column {name} with the expression {expression}"
