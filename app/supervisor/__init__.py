@@ -1,0 +1,31 @@
+"""The durable job machine: knows runs and places, no family and no kind of work.
+
+A family writes a run in its own transaction and lets the supervisor see to it::
+
+    async with service.database.write() as session:
+        run = await create_run(session, "flink", "hlink.job:12", spec)
+    service.supervisor.kick(run.id)
+    run = await service.supervisor.wait(run.id)
+"""
+
+from app.supervisor.loop import Pace, Supervisor
+from app.supervisor.models import Event, Run
+from app.supervisor.store import active_run, create_run, events, history, latest_runs, request_stop
+from app.supervisor.transitions import ENDED, Desired, State, StopMode
+
+__all__ = [
+    "ENDED",
+    "Desired",
+    "Event",
+    "Pace",
+    "Run",
+    "State",
+    "StopMode",
+    "Supervisor",
+    "active_run",
+    "create_run",
+    "events",
+    "history",
+    "latest_runs",
+    "request_stop",
+]

@@ -116,7 +116,7 @@ class Event(SQLModel, table=True):
     run_id: int = Field(foreign_key="run.id", sa_type=BigInteger)
     at: int | None = Field(default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()})
     what: str = Field(max_length=32)
-    """``created``, ``state``, ``observed``, ``submission``, ``stop requested``, ``stop attempt``, ``taken over``, ..."""
+    """``created``, ``state``, ``observed``, ``submission``, ``stop requested``, ``stop attempt``, ``taken over`` ..."""
     state: State = Field(sa_type=_words(State))
     """The run's state after it."""
     message: str | None = Field(default=None, sa_type=Text)

@@ -109,3 +109,47 @@ def following(state: State, seen: Seen) -> State | None:
     else:
         target = _FOLLOWS_SEEN.get(seen)
     return target if target in ALLOWED[state] else None
+
+
+class Verdict(StrEnum):
+    """What to do with a run in SUBMITTING that a reachable outside system does not know."""
+
+    SUBMIT = "SUBMIT"
+    WAIT = "WAIT"
+    CANCELED = "CANCELED"
+    FAILED = "FAILED"
+    LOST = "LOST"
+
+
+MAX_ATTEMPTS = 3
+"""Submissions without a known outcome before a run is given up: a statement that kills every planner ends here."""
+
+
+def on_unknown_submission(
+    *,
+    desired: Desired,
+    attempts: int,
+    since_attempt_s: float,
+    same_incarnation: bool,
+    grace_s: float,
+) -> Verdict:
+    """Decide on a run in SUBMITTING that is not known outside and is not being submitted by this process.
+
+    Submitting again is harmless, because the outside system takes an id only once *in its life*. After a restart it
+    would take the id again, and the run might be run twice: so that is LOST, and a person decides. Giving up on a
+    run that was attempted waits for ``grace_s``, in which a submission of a process that died may still arrive.
+    """
+    if attempts == 0:
+        return Verdict.CANCELED if desired is Desired.STOPPED else Verdict.SUBMIT
+    if not same_incarnation:
+        return Verdict.LOST
+    if desired is Desired.STOPPED:
+        return Verdict.CANCELED if since_attempt_s >= grace_s else Verdict.WAIT
+    if attempts >= MAX_ATTEMPTS:
+        return Verdict.FAILED if since_attempt_s >= grace_s else Verdict.WAIT
+    return Verdict.SUBMIT if since_attempt_s >= backoff_s(attempts) else Verdict.WAIT
+
+
+def backoff_s(attempts: int, longest_s: float = 60.0) -> float:
+    """How long to wait after that many attempts: 0, 1, 2, 4, ... seconds."""
+    return 0.0 if attempts <= 0 else min(longest_s, 2.0 ** (attempts - 1))

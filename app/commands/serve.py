@@ -1,0 +1,59 @@
+"""``hlink serve`` and ``hlink openapi``."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from app.settings import Settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on [HLINK_HOST]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on [HLINK_PORT]")] = None,
+) -> None:
+    """Run the service in this process until it is told to end."""
+    import uvicorn
+
+    from app.main import create_app
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    try:
+        settings = Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        for problem in error.errors():
+            typer.echo(f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}", err=True)
+        raise typer.Exit(2) from None
+    refusal = settings.refusal_to_serve()
+    if refusal is not None:
+        typer.echo(refusal, err=True)
+        raise typer.Exit(2)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=settings.log_level == "DEBUG",
+            timeout_graceful_shutdown=10,
+        )
+    )
+    server.run()
+    if not server.started:
+        raise typer.Exit(1)
+
+
+def openapi() -> None:
+    """Print the OpenAPI document; starts nothing and needs no database."""
+    from app.main import create_app
+
+    typer.echo(json.dumps(create_app(Settings()).openapi(), ensure_ascii=False, indent=2))
+
+
+def register(cli: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    cli.command()(serve)
+    cli.command()(openapi)

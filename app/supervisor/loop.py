@@ -1,0 +1,483 @@
+"""The loop that closes the distance between what is desired and what is.
+
+Each tick holds this replica's runs by lease, looks at each place (cluster) with one request, and carries out what is
+due. Looking, submitting and stopping run as tasks of their own, so that a place that does not answer delays nobody
+else's. This is the only module that catches ``Exception``: a fault is recorded on the run and the loop goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.database import Database
+from app.errors import DatabaseFailure, NotFound
+from app.metrics import FAULTS, TICKS
+from app.supervisor import store
+from app.supervisor.faults import check_the_wish, crash_point
+from app.supervisor.models import Event, Run
+from app.supervisor.runners.base import (
+    AlreadySubmitted,
+    Observation,
+    Runner,
+    StopOutcome,
+    SubmissionRefused,
+    SubmissionUncertain,
+    Tail,
+    Unreachable,
+)
+from app.supervisor.transitions import (
+    Desired,
+    Seen,
+    State,
+    StopMode,
+    Verdict,
+    backoff_s,
+    on_unknown_submission,
+)
+
+logger = logging.getLogger(__name__)
+
+NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
+
+_LOOKS_AFTER_SUBMISSION_S = (0.0, 0.1, 0.2, 0.4, 0.8)
+"""A job is set up within a moment of its submission: whoever waits for it should not wait for the next tick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the loop goes, in seconds."""
+
+    tick_s: float = 1.0
+    lease_s: float = 10.0
+    lost_after_s: float = 5.0
+    """How long a reachable place must not know a run before the run is LOST."""
+    grace_s: float = 30.0
+    """How long a submission whose submitter died may still arrive."""
+    look_s: float = 10.0
+    """The longest that looking at one place may take."""
+    drain_s: float = 5.0
+    """How long the end of the service waits for what is under way; the next replica resolves the rest."""
+    submissions: int = 4
+    """How many submissions run at once."""
+
+
+class Supervisor:
+    """Runs of all families, on the runners that the families register.
+
+    ``owner`` names this replica in leases and events and must be unique to the process.
+    """
+
+    def __init__(self, database: Database, owner: str, pace: Pace | None = None) -> None:
+        self.pace = pace or Pace()
+        self.owner = owner
+        self._database = database
+        self._store = store.Store(database, owner, self.pace.lease_s)
+        self._runners: dict[str, Runner] = {}
+        self._loop: asyncio.Task[None] | None = None
+        self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._acts: dict[int, asyncio.Task[None]] = {}
+        self._submission_slots = asyncio.Semaphore(self.pace.submissions)
+        self._waiting: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
+        self._unreachable: dict[str, str] = {}
+        self._ticked_at: float | None = None
+
+    # What families use
+
+    def register(self, kind: str, runner: Runner) -> None:
+        """Let ``runner`` look after runs of this kind; one runner may have several kinds."""
+        self._runners[kind] = runner
+
+    def kick(self, run_id: int) -> None:
+        """Act on a committed run now instead of at the next tick; harmless when there is nothing to do."""
+        if self._loop is not None and run_id not in self._acts:
+            self._act(run_id, self._attend(run_id))
+
+    async def wait(self, run_id: int, until: Callable[[Run], bool] | None = None, timeout_s: float = 30.0) -> Run:
+        """The run, as soon as ``until`` holds for it, or as it is after ``timeout_s``.
+
+        By default until it has left CREATED and SUBMITTING. Changes of this replica are seen at once, those of
+        others within a tick. Raises :class:`~app.errors.NotFound`.
+        """
+        done = until or (lambda run: run.state not in NOT_YET_SUBMITTED)
+        deadline = time.monotonic() + timeout_s
+        changed = asyncio.Event()
+        self._waiting[run_id].add(changed)
+        try:
+            while True:
+                changed.clear()
+                async with self._database.read() as session:
+                    run = await session.get(Run, run_id)
+                if run is None:
+                    raise NotFound(f"There is no run {run_id}", run_id=run_id)
+                left = deadline - time.monotonic()
+                if done(run) or left <= 0:
+                    return run
+                try:
+                    await asyncio.wait_for(changed.wait(), min(left, self.pace.tick_s))
+                except TimeoutError:
+                    continue
+        finally:
+            self._waiting[run_id].discard(changed)
+            if not self._waiting[run_id]:
+                del self._waiting[run_id]
+
+    async def history(self, subject: str, limit: int = 50) -> Sequence[Run]:
+        """The subject's runs, newest first."""
+        async with self._database.read() as session:
+            return await store.history(session, subject, limit)
+
+    async def events(self, run_id: int, after: int = 0, limit: int = 500) -> Sequence[Event]:
+        """What happened to a run, oldest first; ``after`` is the id of the last event already seen."""
+        async with self._database.read() as session:
+            return await store.events(session, run_id, after, limit)
+
+    async def tail(self, run: Run, offset: int = 0) -> Tail:
+        """A run's log from ``offset`` on. Raises what its runner raises, and :class:`~app.errors.NotFound`."""
+        runner = self._runners.get(run.kind)
+        if runner is None:
+            raise NotFound(f"Nothing here looks after runs of the kind {run.kind}", kind=run.kind)
+        return await runner.tail(run, offset)
+
+    @property
+    def tick_age_s(self) -> float | None:
+        """How long ago the last tick ended; None before the first one."""
+        return None if self._ticked_at is None else time.monotonic() - self._ticked_at
+
+    @property
+    def unreachable(self) -> Mapping[str, str]:
+        """Place -> why it could not be looked at, for those that did not answer last time."""
+        return dict(self._unreachable)
+
+    # Life
+
+    async def start(self) -> None:
+        """Begin to tick. Raises ``ValueError`` when the environment names a crash point that does not exist."""
+        check_the_wish()
+        self._loop = asyncio.create_task(self._tick_on(), name="supervisor")
+
+    async def stop(self) -> None:
+        """Stop ticking, give what is under way a moment to end, and release the leases."""
+        if self._loop is None:
+            return
+        self._loop.cancel()
+        await asyncio.wait([self._loop])
+        self._loop = None
+        if pending := self._under_way():
+            _, unfinished = await asyncio.wait(pending, timeout=self.pace.drain_s)
+            for task in unfinished:
+                task.cancel()
+            if unfinished:
+                await asyncio.wait(unfinished)
+        try:
+            await self._store.release()
+        except (SQLAlchemyError, DatabaseFailure) as error:
+            logger.warning("leases not released, they end in %g s: %s", self.pace.lease_s, error)
+
+    async def _tick_on(self) -> None:
+        while True:
+            began = time.monotonic()
+            try:
+                await self.tick()
+            except Exception:
+                FAULTS.inc()
+                logger.exception("tick failed")
+            took = time.monotonic() - began
+            TICKS.observe(took)
+            await asyncio.sleep(max(0.0, self.pace.tick_s - took))
+
+    async def tick(self) -> None:
+        """Hold the runs and set off what is due. Does not wait for what it set off: see :meth:`settled`."""
+        held = await self._store.hold()
+        places: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
+        for run in held.runs:
+            runner = self._runners.get(run.kind)
+            if run.id in self._acts:
+                continue
+            if runner is None:
+                self._act(run.id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
+                continue
+            if run.state is State.CREATED:
+                self._act(run.id, self._bring_up(runner, run))
+                continue
+            place = runner.place(run)
+            places.setdefault((id(runner), place), (runner, place, []))[2].append(run)
+        for key, (runner, place, runs) in places.items():
+            if key not in self._looks:  # otherwise the last look has not been answered yet
+                look = asyncio.create_task(self._look(runner, place, runs, held.now))
+                self._looks[key] = look
+                look.add_done_callback(partial(self._look_ended, key))
+        for gone in self._unreachable.keys() - {place for _, place in places}:
+            del self._unreachable[gone]
+        self._ticked_at = time.monotonic()
+
+    async def settled(self) -> None:
+        """Wait until everything that was set off has ended; for tests and for the end of the service."""
+        while pending := self._under_way():
+            await asyncio.wait(pending)
+            await asyncio.sleep(0)
+
+    def _under_way(self) -> set[asyncio.Task[None]]:
+        return {*self._looks.values(), *self._acts.values()}
+
+    # Tasks
+
+    def _look_ended(self, key: tuple[int, str], _look: asyncio.Task[None]) -> None:
+        del self._looks[key]
+
+    def _act(self, run_id: int, what: Coroutine[Any, Any, None]) -> None:
+        """Do something for one run, one thing at a time; whatever goes wrong is recorded on it."""
+        task = asyncio.create_task(self._recording_faults(run_id, what))
+        self._acts[run_id] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if self._acts.get(run_id) is task:
+                del self._acts[run_id]
+
+        task.add_done_callback(ended)
+
+    async def _recording_faults(self, run_id: int, what: Coroutine[Any, Any, None]) -> None:
+        try:
+            await what
+        except (SQLAlchemyError, DatabaseFailure) as error:
+            FAULTS.inc()
+            logger.error("run %s: the database failed: %s", run_id, error)
+        except Exception as error:
+            FAULTS.inc()
+            logger.exception("run %s: fault", run_id)
+            await self._note_fault(run_id, error)
+        finally:
+            self._announce(run_id)
+
+    async def _note_fault(self, run_id: int, error: Exception) -> None:
+        try:
+            for run in (await self._store.hold_one(run_id)).runs:
+                await self._store.explain(run, f"Fault in the service: {type(error).__name__}: {error}", "fault")
+        except (SQLAlchemyError, DatabaseFailure):
+            logger.exception("run %s: the fault could not be recorded", run_id)
+
+    async def _attend(self, run_id: int) -> None:
+        held = await self._store.hold_one(run_id)
+        for run in held.runs:
+            runner = self._runners.get(run.kind)
+            if runner is None:
+                continue
+            if run.state in NOT_YET_SUBMITTED:
+                await self._bring_up(runner, run)
+            elif run.desired is Desired.STOPPED:
+                await self._bring_down(runner, run, held.now)
+
+    async def _look(self, runner: Runner, place: str, runs: list[Run], now: int) -> None:
+        """Look at one place's runs, record what is seen, and set off what follows."""
+        try:
+            observations = await self._observe(runner, runs)
+        except Unreachable as unreachable:
+            self._note_unreachable(place, unreachable)
+            return
+        except Exception as error:
+            FAULTS.inc()
+            logger.exception("looking at %s failed", place)
+            self._unreachable[place] = f"{type(error).__name__}: {error}"
+            return
+        self._note_reachable(place)
+        seen = [(run, observations[run.id]) for run in runs if run.id in observations and run.id not in self._acts]
+        try:
+            await self._store.record_unchanged(
+                [run for run, what in seen if what.seen is not Seen.UNKNOWN and not store.is_changed(run, what)]
+            )
+        except (SQLAlchemyError, DatabaseFailure):
+            logger.exception("observations of %s could not be recorded", place)
+            return
+        for run, what in seen:
+            if (
+                what.seen is Seen.UNKNOWN
+                or store.is_changed(run, what)
+                or (run.desired is Desired.STOPPED and run.state is not State.SUBMITTING)
+            ):
+                self._act(run.id, self._follow(runner, run, what, place, now))
+
+    async def _follow(self, runner: Runner, run: Run, what: Observation, place: str, now: int) -> None:
+        """Do what an observation asks for."""
+        current: Run | None = run
+        if what.seen is Seen.UNKNOWN:
+            if run.state is not State.SUBMITTING:
+                await self._missing(run, what, place, now)
+            elif self._verdict(run, what, now) is not Verdict.WAIT:
+                await self._bring_up(runner, run)
+            return
+        if store.is_changed(run, what):
+            crash_point("observation.unrecorded")
+            current = await self._store.record(run, what, place)
+            self._announce(run.id)
+        if current is not None and not current.state.ended and current.desired is Desired.STOPPED:
+            await self._bring_down(runner, current, now)
+
+    async def _missing(self, run: Run, what: Observation, place: str, now: int) -> None:
+        """A run that was there is not known any more: LOST, once that has been so for long enough."""
+        if run.missing_since is None:
+            await self._store.record_missing(run, what, place)
+            return
+        if now - run.missing_since < self.pace.lost_after_s * 1000:
+            return
+        if what.incarnation and run.incarnation and what.incarnation != run.incarnation:
+            reason = f"{place} was restarted since this run was submitted, and does not know it any more"
+        else:
+            reason = f"{place} answers and does not know this run: it ended while nobody looked, and was forgotten"
+        if run.checkpoint:
+            reason += f". Its last known checkpoint: {run.checkpoint}"
+        if run.savepoint:
+            reason += f". Its savepoint: {run.savepoint}"
+        await self._store.move(run, State.LOST, reason)
+
+    # Submitting
+
+    async def _bring_up(self, runner: Runner, run: Run) -> None:
+        """CREATED or SUBMITTING: find out what is so, and submit if nothing is."""
+        async with self._submission_slots:
+            if run.state is State.CREATED:
+                if run.desired is Desired.STOPPED:
+                    await self._store.move(run, State.CANCELED, "Stopped before it was started")
+                    return
+                submitting = await self._store.move(run, State.SUBMITTING)
+                if submitting is None:
+                    return
+                run = submitting
+                crash_point("submitting.committed")
+            place = runner.place(run)
+            try:
+                what = (await self._observe(runner, [run])).get(run.id)
+            except Unreachable as unreachable:
+                self._note_unreachable(place, unreachable)
+                await self._store.explain(run, f"Not submitted yet: {place} does not answer ({unreachable})")
+                return
+            self._note_reachable(place)
+            if what is None:
+                return
+            if what.seen is not Seen.UNKNOWN:
+                await self._store.record(run, what, place)
+                return
+            held = await self._store.hold_one(run.id)  # as it is by now: it may have waited long for its slot
+            for current in held.runs:
+                match self._verdict(current, what, held.now):
+                    case Verdict.SUBMIT:
+                        await self._submit(runner, current, what.incarnation)
+                    case Verdict.CANCELED:
+                        await self._store.move(current, State.CANCELED, "Stopped before it was started")
+                    case Verdict.FAILED:
+                        reason = f"{current.attempts} attempts to submit it led to nothing. {current.reason or ''}"
+                        await self._store.move(current, State.FAILED, reason.strip())
+                    case Verdict.LOST:
+                        reason = f"{place} was restarted while it was being submitted: whether it ran is not known"
+                        await self._store.move(current, State.LOST, reason)
+                    case Verdict.WAIT:
+                        pass
+
+    def _verdict(self, run: Run, what: Observation, now: int) -> Verdict:
+        return on_unknown_submission(
+            desired=run.desired,
+            attempts=run.attempts,
+            since_attempt_s=(now - (run.submitted_at or now)) / 1000,
+            same_incarnation=not (run.incarnation and what.incarnation) or run.incarnation == what.incarnation,
+            grace_s=self.pace.grace_s,
+        )
+
+    async def _submit(self, runner: Runner, run: Run, incarnation: str | None) -> None:
+        begun = await self._store.begin_submission(run, incarnation)
+        if begun is None:
+            return
+        crash_point("submission.begun")
+        repeated = False
+        try:
+            await runner.start(begun)
+        except SubmissionRefused as refused:
+            crash_point("submission.refused")
+            await self._store.move(begun, State.FAILED, str(refused))
+            return
+        except AlreadySubmitted:
+            repeated = True
+        except (SubmissionUncertain, Unreachable) as uncertain:
+            await self._store.explain(begun, f"Attempt {begun.attempts} to submit it was cut off: {uncertain}")
+            return
+        crash_point("submission.done")
+        await self._watch_it_start(runner, begun, repeated)
+
+    async def _watch_it_start(self, runner: Runner, run: Run, repeated: bool) -> None:
+        place = runner.place(run)
+        known = False
+        for pause in _LOOKS_AFTER_SUBMISSION_S:
+            await asyncio.sleep(pause)
+            try:
+                what = (await self._observe(runner, [run])).get(run.id)
+            except Unreachable as unreachable:
+                self._note_unreachable(place, unreachable)
+                return  # the ticks go on looking
+            if what is None or what.seen is Seen.UNKNOWN:
+                continue
+            known = True
+            recorded = await self._store.record(run, what, place)
+            crash_point("submission.noted")
+            self._announce(run.id)
+            if recorded is None or recorded.state is not State.SUBMITTING:
+                return
+            run = recorded
+        if repeated and not known:
+            reason = f"{place} has had this run before and does not know it any more: how it ended cannot be found out"
+            await self._store.move(run, State.LOST, reason)
+
+    # Stopping
+
+    async def _bring_down(self, runner: Runner, run: Run, now: int) -> None:
+        """One step towards a stop: begin an attempt, or see how far it has come."""
+        mode = run.stop_mode or StopMode.CANCEL
+        if run.stop_token is None:
+            if now - (run.stop_attempted_at or 0) < backoff_s(run.stop_attempts) * 1000:
+                return
+            begun = await self._store.begin_stop(run)
+            if begun is None:
+                return
+            run, mode = begun, begun.stop_mode or mode
+            crash_point("stop.begun")
+        place = runner.place(run)
+        try:
+            report = await runner.stop(run, mode)
+        except Unreachable as unreachable:
+            self._note_unreachable(place, unreachable)
+            await self._store.explain(run, f"Not stopped yet: {place} does not answer ({unreachable})")
+            return
+        crash_point("stop.asked")
+        if report.savepoint is not None and report.savepoint != run.savepoint:
+            await self._store.note(run, "savepoint", report.savepoint, savepoint=report.savepoint, reason=None)
+        elif report.outcome is StopOutcome.FAILED:
+            reason = f"Attempt {run.stop_attempts} to stop it with {mode} failed and is repeated: {report.cause}"
+            await self._store.note(run, "stop attempt", f"failed: {report.cause}", stop_token=None, reason=reason)
+        crash_point("stop.noted")
+
+    # Parts
+
+    async def _observe(self, runner: Runner, runs: Sequence[Run]) -> Mapping[int, Observation]:
+        try:
+            async with asyncio.timeout(self.pace.look_s):
+                return await runner.observe(runs)
+        except TimeoutError:
+            raise Unreachable(f"no answer within {self.pace.look_s:g} s") from None
+
+    def _note_unreachable(self, place: str, why: Unreachable) -> None:
+        if place not in self._unreachable:
+            logger.warning("%s does not answer; what was last seen there stands: %s", place, why)
+        self._unreachable[place] = str(why)
+
+    def _note_reachable(self, place: str) -> None:
+        if self._unreachable.pop(place, None) is not None:
+            logger.info("%s answers again", place)
+
+    def _announce(self, run_id: int) -> None:
+        for changed in self._waiting.get(run_id, ()):
+            changed.set()

@@ -1,0 +1,95 @@
+"""What the supervisor asks of a runner, and what a runner may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from app.supervisor.models import Run
+from app.supervisor.transitions import Seen, StopMode
+
+
+class SubmissionRefused(Exception):
+    """Definite: nothing was started, and the same submission would be refused again. The message says why."""
+
+
+class AlreadySubmitted(Exception):
+    """The outside system has had a submission with this external id; ours, because ids are chosen by us."""
+
+
+class SubmissionUncertain(Exception):
+    """It is not known whether something was started: a time-out, or whoever submitted died half way."""
+
+
+class Unreachable(Exception):
+    """The outside system did not answer. Nothing follows from that about its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the outside system said of one run. None means "not looked at", never "nothing there"."""
+
+    seen: Seen
+    raw: str
+    """Its own word, for people."""
+    incarnation: str | None = None
+    """Which life of the outside system said so; at least given with UNKNOWN, if it can be had at all."""
+    exception: str | None = None
+    checkpoint: str | None = None
+    savepoint: str | None = None
+    restarts: int | None = None
+    tasks_running: int | None = None
+    tasks_total: int | None = None
+
+
+class StopOutcome(StrEnum):
+    UNDER_WAY = "UNDER_WAY"
+    """Accepted; observing will show its end."""
+    DONE = "DONE"
+    """The savepoint is complete."""
+    FAILED = "FAILED"
+    """This attempt came to nothing and the run goes on: the next attempt needs a new token."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopReport:
+    """How far one attempt to stop has come."""
+
+    outcome: StopOutcome
+    savepoint: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A piece of a run's log, and the offset at which the next piece begins."""
+
+    text: str
+    next_offset: int
+
+
+class Runner(Protocol):
+    """All calls may be repeated, and by another replica: each must have the same effect as once.
+
+    All raise :class:`Unreachable` when the outside system does not answer.
+    """
+
+    def place(self, run: Run) -> str:
+        """The outside system that answers for this run, for instance a cluster's address. Pure."""
+
+    async def start(self, run: Run) -> None:
+        """Start it under ``run.external_id``, which makes a second start of the same run harmless.
+
+        Raises :class:`SubmissionRefused`, :class:`AlreadySubmitted` or :class:`SubmissionUncertain`.
+        """
+
+    async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
+        """Look at runs of one place with one request. Run id -> observation; a run left out is looked at next time."""
+
+    async def stop(self, run: Run, mode: StopMode) -> StopReport:
+        """Begin the attempt named ``run.stop_token``, or say how far it has come."""
+
+    async def tail(self, run: Run, offset: int) -> Tail:
+        """The run's log from ``offset`` on."""

@@ -1,0 +1,392 @@
+"""All SQL of the supervisor.
+
+Each transition is one UPDATE guarded by the states it may come from and by the lease; zero rows means that somebody
+was faster, and the caller gets None. Each change and its event are one transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, or_, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.database import Database, now_ms
+from app.errors import Conflict
+from app.metrics import TRANSITIONS
+from app.supervisor.faults import crash_point
+from app.supervisor.models import Event, Run
+from app.supervisor.runners.base import Observation
+from app.supervisor.transitions import ENDED, Desired, State, StopMode, following, sources
+
+_CHUNK = 500  # SQLite limits the parameters of a statement
+
+_ACTIVE = col(Run.ended_at).is_(None)
+
+_OBSERVED_COLUMNS = ("exception", "checkpoint", "savepoint", "restarts", "tasks_running", "tasks_total")
+
+
+async def create_run(session: AsyncSession, kind: str, subject: str, spec: Mapping[str, Any]) -> Run:
+    """Write down a new run, in the caller's transaction; it is started once that is committed.
+
+    ``kind`` names the runner, ``subject`` what it is a run of (``hlink.job:12``), ``spec`` what the runner needs: no
+    secrets, it is kept and shown. Raises :class:`~app.errors.Conflict` when the subject has a run that has not
+    ended; the caller's transaction is still usable then.
+    """
+    run = Run(kind=kind, subject=subject, spec=dict(spec), external_id=secrets.token_hex(16))
+    try:
+        async with session.begin_nested():
+            session.add(run)
+            await session.flush()
+    except IntegrityError:
+        active = await active_run(session, subject)
+        if active is None:
+            raise
+        raise Conflict(
+            f"{subject} already has a run that has not ended ({active.state}): stop it first",
+            subject=subject,
+            run_id=active.id,
+            state=active.state,
+        ) from None
+    _tell(session, run, "created")
+    await session.flush()
+    return run
+
+
+async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> Run | None:
+    """Note that the subject's active run is to stop, in the caller's transaction. None when there is none.
+
+    Asking again for the same changes nothing. CANCEL replaces a gentler request that is under way; any other change
+    of mind raises :class:`~app.errors.Conflict`.
+    """
+    run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
+    if run is None or (run.desired is Desired.STOPPED and run.stop_mode is mode):
+        return run
+    if run.desired is Desired.STOPPED and mode is not StopMode.CANCEL:
+        raise Conflict(
+            f"{subject} is already being stopped with {run.stop_mode}: only CANCEL can replace that",
+            subject=subject,
+            run_id=run.id,
+            stop_mode=run.stop_mode,
+        )
+    asked = await _update(
+        session,
+        run.id,
+        _ACTIVE,
+        desired=Desired.STOPPED,
+        stop_mode=mode,
+        stop_token=None,
+        stop_attempts=0,
+        stop_attempted_at=None,
+    )
+    if asked is not None:
+        _tell(session, asked, "stop requested", str(mode))
+        await session.flush()
+    return asked
+
+
+async def active_run(session: AsyncSession, subject: str) -> Run | None:
+    """The subject's run that has not ended; there is at most one."""
+    return (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE))).first()
+
+
+async def latest_runs(session: AsyncSession, subjects: Collection[str]) -> dict[str, Run]:
+    """Subject -> its newest run, for those that have one."""
+    found: dict[str, Run] = {}
+    wanted = list(subjects)
+    for start in range(0, len(wanted), _CHUNK):
+        newest = (
+            select(func.max(Run.id)).where(col(Run.subject).in_(wanted[start : start + _CHUNK])).group_by(Run.subject)
+        )
+        for run in await session.exec(select(Run).where(col(Run.id).in_(newest))):
+            found[run.subject] = run
+    return found
+
+
+async def history(session: AsyncSession, subject: str, limit: int = 50) -> Sequence[Run]:
+    """The subject's runs, newest first."""
+    query = select(Run).where(Run.subject == subject).order_by(col(Run.id).desc()).limit(limit)
+    return (await session.exec(query)).all()
+
+
+async def events(session: AsyncSession, run_id: int, after: int = 0, limit: int = 500) -> Sequence[Event]:
+    """The run's events in the order in which they happened, those with an id above ``after``."""
+    query = select(Event).where(Event.run_id == run_id, Event.id > after).order_by(col(Event.id)).limit(limit)
+    return (await session.exec(query)).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """All replicas' runs: how many in each state, and the age of the oldest observation of an active one."""
+
+    by_state: Mapping[State, int]
+    oldest_observation_s: float
+
+
+async def census(session: AsyncSession) -> Census:
+    counts = (await session.exec(select(Run.state, func.count()).group_by(col(Run.state)))).all()
+    oldest, now = (
+        await session.exec(
+            select(func.min(Run.observed_at), now_ms()).where(_ACTIVE, col(Run.observed_at).is_not(None))
+        )
+    ).one()
+    return Census(
+        {State(state): count for state, count in counts}, max(0.0, (now - oldest) / 1000) if oldest is not None else 0.0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The runs that a replica holds, as they were at ``now`` (the database's clock, epoch ms)."""
+
+    now: int
+    runs: Sequence[Run]
+
+
+class Store:
+    """One replica's view: every change that it makes is guarded by its lease.
+
+    ``owner`` is unique to the process; ``lease_s`` is how long others leave its runs alone.
+    """
+
+    def __init__(self, database: Database, owner: str, lease_s: float) -> None:
+        self._database = database
+        self.owner = owner
+        self._lease_ms = int(lease_s * 1000)
+
+    # Leases
+
+    async def hold(self) -> Held:
+        """Take the runs that nobody holds, renew what is held when half of its time is over, and read them all."""
+        async with self._database.read() as session:
+            due = await session.exec(select(Run.id).where(_ACTIVE, or_(self._free(), self._worn())).limit(1))
+            anything_due = due.first() is not None
+        if anything_due:
+            async with self._database.write() as session:
+                await self._claim(session, self._free())
+                await session.exec(
+                    update(Run)
+                    .where(_ACTIVE, self._worn())
+                    .values(lease_until=now_ms() + self._lease_ms)
+                    .execution_options(synchronize_session=False)
+                )
+            crash_point("lease.claimed")
+        async with self._database.read() as session:
+            runs = (await session.exec(select(Run).where(_ACTIVE, Run.lease_owner == self.owner))).all()
+            now = (await session.exec(select(now_ms()))).one()
+        return Held(now, runs)
+
+    async def hold_one(self, run_id: int) -> Held:
+        """Take one run at once; no run when it has ended or somebody else holds it."""
+        async with self._database.write() as session:
+            await self._claim(session, self._free() & (col(Run.id) == run_id))
+            mine = await session.exec(select(Run).where(_ACTIVE, Run.lease_owner == self.owner, Run.id == run_id))
+            runs = mine.all()
+            now = (await session.exec(select(now_ms()))).one()
+        return Held(now, runs)
+
+    async def release(self) -> None:
+        """Let go of everything, so that another replica need not wait for the leases to end."""
+        async with self._database.write() as session:
+            await session.exec(
+                update(Run)
+                .where(_ACTIVE, col(Run.lease_owner) == self.owner)
+                .values(lease_owner=None, lease_until=None)
+                .execution_options(synchronize_session=False)
+            )
+
+    def _free(self) -> ColumnElement[bool]:
+        return or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now_ms())
+
+    def _worn(self) -> ColumnElement[bool]:
+        return (col(Run.lease_owner) == self.owner) & (col(Run.lease_until) < now_ms() + self._lease_ms // 2)
+
+    async def _claim(self, session: AsyncSession, which: ColumnElement[bool]) -> None:
+        # SKIP LOCKED (PostgreSQL): what another replica is claiming at this moment is not waited for.
+        free = (await session.exec(select(Run).where(_ACTIVE, which).with_for_update(skip_locked=True))).all()
+        before = {run.id: run.lease_owner for run in free}
+        for start in range(0, len(free), _CHUNK):
+            claimed = await session.exec(
+                update(Run)
+                .where(_ACTIVE, self._free(), col(Run.id).in_(list(before)[start : start + _CHUNK]))
+                .values(lease_owner=self.owner, lease_until=now_ms() + self._lease_ms)
+                .returning(Run)
+                .execution_options(populate_existing=True)
+            )
+            for run in claimed.scalars().all():
+                if before[run.id] not in (None, self.owner):
+                    self._tell(session, run, "taken over", f"from {before[run.id]}, whose lease ended")
+        await session.flush()
+
+    # Changes
+
+    async def move(
+        self, run: Run, target: State, reason: str | None = None, *, message: str | None = None, **columns: Any
+    ) -> Run | None:
+        """Go to ``target`` if the run is held and in a state from which that is allowed.
+
+        ``message`` is for the event where it is to say more than ``reason``. None when somebody was faster.
+        """
+        async with self._database.write() as session:
+            moved = await self._move(session, run, target, reason=reason, **columns)
+            if moved is not None:
+                self._tell(session, moved, "state", message or reason)
+                await session.flush()
+                crash_point("transition.uncommitted")
+        return moved
+
+    async def note(self, run: Run, what: str, message: str | None = None, **columns: Any) -> Run | None:
+        """Change columns without changing the state, and say so in an event. None when somebody was faster."""
+        async with self._database.write() as session:
+            noted = await _update(session, run.id, self._mine(run), **columns)
+            if noted is not None:
+                self._tell(session, noted, what, message)
+                await session.flush()
+        return noted
+
+    async def explain(self, run: Run, reason: str, what: str = "waiting") -> None:
+        """Note what keeps the run from its next state; the same reason again writes nothing."""
+        if run.reason != reason:
+            await self.note(run, what, reason, reason=reason)
+
+    async def begin_submission(self, run: Run, incarnation: str | None) -> Run | None:
+        """Note, before anything is submitted, that it is about to be, and to which life of the outside system."""
+        return await self.note(
+            run,
+            "submission",
+            f"attempt {run.attempts + 1}",
+            attempts=run.attempts + 1,
+            submitted_at=now_ms(),
+            incarnation=incarnation,
+            missing_since=None,
+            reason=None,
+        )
+
+    async def begin_stop(self, run: Run) -> Run | None:
+        """Choose and commit the token of a new attempt to stop, before anything is asked of the outside system."""
+        attempt: dict[str, Any] = {
+            "stop_token": secrets.token_hex(16),
+            "stop_attempts": run.stop_attempts + 1,
+            "stop_attempted_at": now_ms(),
+        }
+        message = f"{run.stop_mode}, attempt {run.stop_attempts + 1}"
+        if run.state is State.STOPPING:
+            return await self.note(run, "stop attempt", message, **attempt)
+        return await self.move(run, State.STOPPING, message=message, **attempt)
+
+    # Observations
+
+    async def record(self, run: Run, observation: Observation, place: str) -> Run | None:
+        """Record what was seen, with the transition that follows from it. None when somebody was faster.
+
+        The reason of a failure is what the outside system gave as its root cause.
+        """
+        target = following(run.state, observation.seen)
+        news = {
+            name: value
+            for name in _OBSERVED_COLUMNS
+            if (value := getattr(observation, name)) is not None and value != getattr(run, name)
+        }
+        columns: dict[str, Any] = {
+            **news,
+            "observed": observation.raw,
+            "observed_at": now_ms(),
+            "observed_from": place,
+            "missing_since": None,
+        }
+        async with self._database.write() as session:
+            if target is not None:
+                reason = (observation.exception or run.exception) if target is State.FAILED else None
+                recorded = await self._move(session, run, target, reason=reason, **columns)
+            else:
+                recorded = await _update(session, run.id, self._mine(run), **columns)
+            if recorded is None:
+                return None
+            if target is not None:
+                self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}")
+            elif observation.raw != run.observed:
+                self._tell(session, recorded, "observed", f"{observation.raw} at {place}")
+            if "exception" in news and target is not State.FAILED:
+                self._tell(session, recorded, "exception", observation.exception)
+            await session.flush()
+            crash_point("transition.uncommitted")
+        return recorded
+
+    async def record_unchanged(self, runs: Sequence[Run]) -> None:
+        """Note that these were looked at and are as they were: one statement, no events."""
+        ids = [run.id for run in runs]
+        if not ids:
+            return
+        async with self._database.write() as session:
+            for start in range(0, len(ids), _CHUNK):
+                await session.exec(
+                    update(Run)
+                    .where(_ACTIVE, col(Run.lease_owner) == self.owner, col(Run.id).in_(ids[start : start + _CHUNK]))
+                    .values(observed_at=now_ms())
+                    .execution_options(synchronize_session=False)
+                )
+
+    async def record_missing(self, run: Run, observation: Observation, place: str) -> Run | None:
+        """Note that the outside system answered and did not know the run, for the first time in a row."""
+        return await self.note(
+            run,
+            "observed",
+            f"not known at {place}",
+            observed=observation.raw,
+            observed_at=now_ms(),
+            observed_from=place,
+            missing_since=now_ms(),
+        )
+
+    # Parts
+
+    def _mine(self, run: Run) -> ColumnElement[bool]:
+        return (col(Run.lease_owner) == self.owner) & (col(Run.state) == run.state) & _ACTIVE
+
+    async def _move(self, session: AsyncSession, run: Run, target: State, **columns: Any) -> Run | None:
+        if target in ENDED:
+            columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None}
+        if target is State.RUNNING:
+            columns |= {"started_at": func.coalesce(Run.started_at, now_ms())}
+        allowed = col(Run.state).in_(sources(target))
+        moved = await _update(session, run.id, self._mine(run) & allowed, state=target, **columns)
+        if moved is not None:
+            TRANSITIONS.labels(target).inc()
+        return moved
+
+    def _tell(self, session: AsyncSession, run: Run, what: str, message: str | None = None) -> None:
+        _tell(session, run, what, message, by=self.owner)
+
+
+async def _update(session: AsyncSession, run_id: int, guard: ColumnElement[bool], **columns: Any) -> Run | None:
+    changed = await session.exec(
+        update(Run)
+        .where(col(Run.id) == run_id, guard)
+        .values(**columns)
+        .returning(Run)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    run: Run | None = changed.scalars().first()
+    return run
+
+
+def _tell(session: AsyncSession, run: Run, what: str, message: str | None = None, by: str | None = None) -> None:
+    session.add(Event(run_id=run.id, what=what, state=run.state, message=message, by=by))
+
+
+def is_changed(run: Run, observation: Observation) -> bool:
+    """Whether an observation says anything that is not on the run yet."""
+    return (
+        observation.raw != run.observed
+        or run.missing_since is not None
+        or following(run.state, observation.seen) is not None
+        or any(
+            (value := getattr(observation, name)) is not None and value != getattr(run, name)
+            for name in _OBSERVED_COLUMNS
+        )
+    )
