@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.commands import stack
+from app.commands import serve, stack
 
 app = typer.Typer(
     name="hlink",
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 stack.register(app)
+serve.register(app)
 
 
 def main() -> None:
