@@ -261,23 +261,33 @@ def relock(lock_file: Path = LOCK_FILE) -> None:
 
 
 def _closure(request: Sequence[str], scratch: Path) -> list[str]:
-    component, _ = _jgo_component(request[0], scratch)
-    context = component.project.context
-    inputs, transitive = context.resolver.resolve([context.create_dependency(coordinate) for coordinate in request])
-    found = {
-        ":".join(filter(None, [dep.groupId, dep.artifactId, dep.version, dep.classifier]))
-        for dep in [*inputs, *transitive]
-        if dep.scope not in ("test", "provided", "system") and dep.type == "jar"
-    }
+    """The runtime closure of each, one by one: resolved together, one's managed versions would change another's."""
+    found: set[str] = set()
+    for coordinate in request:
+        component, _ = _jgo_component(coordinate, scratch)
+        context = component.project.context
+        inputs, transitive = context.resolver.resolve([context.create_dependency(coordinate)])
+        found |= {
+            ":".join(filter(None, [dep.groupId, dep.artifactId, dep.version, dep.classifier]))
+            for dep in [*inputs, *transitive]
+            if dep.scope not in ("test", "provided", "system") and dep.type == "jar"
+        }
     return sorted(found)
 
 
 def _refuse_clashes(groups: dict[str, Any]) -> None:
-    """All jars share one folder, so two coordinates must not have one file name."""
+    """All jars share one folder, so two must not have one file name; and a group must not have two versions of one."""
     owners: dict[str, str] = {}
-    for group in groups.values():
-        for entry in group["artifacts"]:
-            artifact = Artifact(**entry)
+    for name, group in groups.items():
+        artifacts = [Artifact(**entry) for entry in group["artifacts"]]
+        libraries = [_versionless(artifact) for artifact in artifacts]
+        if twice := sorted({library for library in libraries if libraries.count(library) > 1}):
+            raise StackStateError(
+                f"group {name} has two versions of {', '.join(twice)}",
+                where=str(LOCK_FILE),
+                remedy="name the wanted version in the request list of a group without closure",
+            )
+        for artifact in artifacts:
             owner = owners.setdefault(artifact.filename, artifact.coordinate)
             if owner != artifact.coordinate:
                 raise StackStateError(
@@ -285,6 +295,11 @@ def _refuse_clashes(groups: dict[str, Any]) -> None:
                     where=artifact.filename,
                     remedy="drop one of them from the request lists",
                 )
+
+
+def _versionless(artifact: Artifact) -> str:
+    group, name, _, *classifier = artifact.coordinate.split(":")
+    return ":".join([group, name, *classifier])
 
 
 if __name__ == "__main__":

@@ -147,16 +147,19 @@ def kafka_complaint(bootstrap: str, timeout: float = 3.0) -> str | None:
 
     # Imported late: it costs a noticeable part of a second, and most calls end above.
     from kafka import KafkaAdminClient
-    from kafka.errors import KafkaError
+    from kafka.errors import KafkaConfigurationError, KafkaError
 
     logging.getLogger("kafka").addHandler(logging.NullHandler())
     milliseconds = int(timeout * 1000)
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=bootstrap,
+            bootstrap_timeout_ms=milliseconds,
             request_timeout_ms=milliseconds,
-            api_version_auto_timeout_ms=milliseconds,
         )
+    except KafkaConfigurationError:
+        # A mistake of ours, not an answer of the broker.
+        raise
     except (KafkaError, OSError, ValueError) as error:
         return f"accepts connections but does not answer: {type(error).__name__}"
     try:
