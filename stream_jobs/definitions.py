@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
-
-_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 
 
 class DefinitionError(ValueError):
@@ -99,7 +96,7 @@ Format = JsonFormat | AvroFormat
 
 @dataclass(frozen=True, slots=True)
 class KafkaSource:
-    """A topic that is read. ``startup_timestamp_ms`` and ``startup_offsets`` (partition to offset) belong to their modes."""
+    """A topic that is read; ``startup_timestamp_ms``, ``startup_offsets`` (partition, offset) belong to their modes."""
 
     bootstrap_servers: str
     topic: str
@@ -108,7 +105,7 @@ class KafkaSource:
     startup_timestamp_ms: int | None = None
     startup_offsets: tuple[tuple[int, int], ...] = ()
     format: Format = field(default_factory=JsonFormat)
-    properties: Mapping[str, str | Secret] = field(default=_NO_OPTIONS)
+    properties: Mapping[str, str | Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,7 @@ class KafkaSink:
     partitioner: str = "round-robin"
     exactly_once: bool = False
     format: Format = field(default_factory=JsonFormat)
-    properties: Mapping[str, str | Secret] = field(default=_NO_OPTIONS)
+    properties: Mapping[str, str | Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +200,7 @@ class StateBackend(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Checkpointing:
-    """Checkpoints every ``interval_ms``; other times in milliseconds; ``storage`` a folder's URI or the cluster's own."""
+    """Checkpoints every ``interval_ms``, all times in milliseconds; ``storage`` is a URI, or the cluster decides."""
 
     interval_ms: int
     mode: CheckpointMode = CheckpointMode.EXACTLY_ONCE
@@ -259,7 +256,7 @@ class Execution:
     two_phase_aggregation: bool | None = None
     split_distinct_aggregation: bool = False
     savepoint_dir: str = ""
-    options: Mapping[str, str] = field(default=_NO_OPTIONS)
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,350 @@
+"""Asks the planner processes, and replaces one that hangs or dies.
+
+Each process answers one request at a time. A request that takes longer than its limit, or whose process dies, fails
+alone: the process is killed with its JVM, another is started, and the requests that wait go on there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_WORKER = Path(__file__).with_name("worker.py")
+_BRIDGE = Path(__file__).parent / "java" / "hlink" / "Bridge.java"
+_ANSWER_LIMIT = 256 * 1024 * 1024
+_LOG4J = """\
+rootLogger.level = WARN
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.name = stderr
+appender.stderr.type = CONSOLE
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{HH:mm:ss} %-5p %c{1} %m%n
+"""
+
+
+class PlannerError(RuntimeError):
+    """The planner could not answer. Nothing is known to be wrong with the request."""
+
+
+class PlannerUnavailable(PlannerError):
+    """No planner process can be started, or none became ready in time."""
+
+
+class PlannerTimeout(PlannerError):
+    """The request took longer than its limit; its process was replaced."""
+
+
+class PlannerDied(PlannerError):
+    """The process ended while it worked on the request; it was replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerConfig:
+    """How to run planner processes.
+
+    ``classpath`` holds Flink's libraries with the planner itself (not its loader), the connectors and PyFlink's jar;
+    ``compiler`` is ecj, which makes the bridge's classes once. Times in seconds, memory in MiB.
+    """
+
+    work_dir: Path
+    java: Path
+    classpath: tuple[Path, ...]
+    compiler: Path
+    python: Path = field(default_factory=lambda: Path(sys.executable))
+    workers: int = 1
+    heap_mib: int = 512
+    timeout_s: float = 30.0
+    start_timeout_s: float = 90.0
+    #: How many distinct sets of tables a process keeps ready.
+    table_sets: int = 100
+
+
+@dataclass(slots=True)
+class PlannerStatistics:
+    """Counts since the start."""
+
+    requests: int = 0
+    failures: int = 0
+    restarts: int = 0
+    ready: int = 0
+
+
+Answer = Any
+WarmUp = Callable[["Planner"], Awaitable[None]]
+
+
+class Planner:
+    """A pool of planner processes; use as an async context or with ``start`` and ``close``."""
+
+    def __init__(self, config: PlannerConfig, warm_up: WarmUp | None = None) -> None:
+        self.config = config
+        self.statistics = PlannerStatistics()
+        #: Called after each request with its kind and its seconds.
+        self.observer: Callable[[str, float], None] | None = None
+        self._warm_up = warm_up
+        self._idle: asyncio.Queue[_Process] = asyncio.Queue()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._processes: set[_Process] = set()
+        self._last_error = ""
+
+    async def __aenter__(self) -> Planner:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Starts the processes; returns at once, requests wait until one is ready."""
+        for _ in range(self.config.workers):
+            self._begin(None)
+
+    async def close(self) -> None:
+        """Ends the processes."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*(p.kill() for p in list(self._processes)))
+
+    @property
+    def ready(self) -> bool:
+        """Whether a process is there to answer."""
+        return self.statistics.ready > 0
+
+    async def parse(self, statements: Sequence[str]) -> list[Answer]:
+        """A syntax tree, or an error, for each statement."""
+        answer: list[Answer] = await self.ask({"op": "parse", "statements": list(statements)})
+        return answer
+
+    async def expand_stars(self, ddl: Sequence[str], statement: str) -> Answer:
+        """What each ``*`` of the statement stands for."""
+        return await self.ask(
+            {"op": "expand_stars", "database": database_of(ddl), "ddl": list(ddl), "statement": statement}
+        )
+
+    async def compile(
+        self, ddl: Sequence[str], inserts: Sequence[str], options: Mapping[str, str], *, with_plan: bool
+    ) -> Answer:
+        """Plans the statements as one job; the compiled plan's JSON is made only when it is wanted."""
+        return await self.ask(
+            {
+                "op": "compile",
+                "database": database_of(ddl),
+                "ddl": list(ddl),
+                "inserts": list(inserts),
+                "options": dict(options),
+                "with_plan": with_plan,
+            }
+        )
+
+    async def explain(self, ddl: Sequence[str], inserts: Sequence[str], options: Mapping[str, str]) -> Answer:
+        """The optimized plan as text."""
+        return await self.ask(
+            {
+                "op": "explain",
+                "database": database_of(ddl),
+                "ddl": list(ddl),
+                "inserts": list(inserts),
+                "options": dict(options),
+            }
+        )
+
+    async def execute(self, plan: str, options: Mapping[str, str]) -> Answer:
+        """Submits a compiled plan; answers when the cluster has accepted the job."""
+        return await self.ask({"op": "execute", "plan": plan, "options": dict(options)})
+
+    async def ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Answer:
+        """Sends one request to a process that is free and waits for its answer.
+
+        Raises:
+            PlannerUnavailable: no process became free and ready in time.
+            PlannerTimeout: the answer took longer than the limit.
+            PlannerDied: the process ended before it had answered.
+        """
+        try:
+            process = await asyncio.wait_for(self._idle.get(), self.config.start_timeout_s)
+        except TimeoutError:
+            reason = f": {self._last_error}" if self._last_error else ""
+            raise PlannerUnavailable(
+                f"no planner became ready within {self.config.start_timeout_s:.0f} s{reason}"
+            ) from None
+        # The answer has to be read even if nobody waits for it any more: the next one comes behind it.
+        return await asyncio.shield(asyncio.ensure_future(self._ask(process, request, timeout_s)))
+
+    async def _ask(self, process: _Process, request: Mapping[str, Any], timeout_s: float | None) -> Answer:
+        limit = timeout_s or self.config.timeout_s
+        began = time.perf_counter()
+        self.statistics.requests += 1
+        try:
+            answer = json.loads(await asyncio.wait_for(process.exchange(json.dumps(request)), limit))
+        except TimeoutError:
+            self._replace(process)
+            raise PlannerTimeout(
+                f"the planner did not answer within {limit:g} s; it was replaced. Try again, and if it repeats, look "
+                "for a function in the statement that does not return."
+            ) from None
+        except (OSError, EOFError, ValueError) as error:
+            self._replace(process)
+            raise PlannerDied(
+                "the planner ended while it worked on this request; it was replaced. Try again."
+            ) from error
+        finally:
+            if self.observer is not None:
+                self.observer(request["op"], time.perf_counter() - began)
+        self._idle.put_nowait(process)
+        return answer
+
+    def _replace(self, process: _Process) -> None:
+        self.statistics.failures += 1
+        self.statistics.ready -= 1
+        self._begin(process)
+
+    def _begin(self, before: _Process | None) -> None:
+        self._keepers = [k for k in self._keepers if not k.done()]
+        self._keepers.append(asyncio.create_task(self._keep(before), name="planner start"))
+
+    async def _keep(self, before: _Process | None) -> None:
+        """Ends the process before, and starts one until that succeeds."""
+        if before is not None:
+            self._processes.discard(before)
+            await before.kill()
+            self.statistics.restarts += 1
+        pause = 1.0
+        while True:
+            process = _Process()
+            self._processes.add(process)
+            try:
+                await asyncio.wait_for(process.start(self.config), self.config.start_timeout_s)
+                break
+            except (OSError, EOFError, TimeoutError, ValueError, PlannerError) as error:
+                self._last_error = str(error) or type(error).__name__
+                log.error("planner process did not start: %s", self._last_error)
+                self._processes.discard(process)
+                await process.kill()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 30.0)
+        self.statistics.ready += 1
+        self._idle.put_nowait(process)
+        if self._warm_up is not None:
+            with contextlib.suppress(PlannerError):
+                await self._warm_up(self)
+
+
+class _Process:
+    """One planner process."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self, config: PlannerConfig) -> None:
+        classes = await asyncio.to_thread(bridge_classes, config)
+        conf_dir = config.work_dir / "conf"
+        await asyncio.to_thread(_write_conf, conf_dir)
+        settings = {
+            "java": str(config.java),
+            "classpath": [*(str(p) for p in config.classpath), str(classes)],
+            "conf_dir": str(conf_dir),
+            "heap_mib": config.heap_mib,
+            "table_sets": config.table_sets,
+        }
+        with (config.work_dir / "planner.log").open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                str(config.python),
+                str(_WORKER),
+                json.dumps(settings),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=output,
+                limit=_ANSWER_LIMIT,
+                # A group of its own: the JVM must end with it, and Ctrl-C in a terminal must not reach it.
+                start_new_session=True,
+            )
+        try:
+            await self._line()
+        except EOFError:
+            raise PlannerError(f"the planner did not start; its log is {config.work_dir / 'planner.log'}") from None
+
+    async def exchange(self, request: str) -> bytes:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(request.encode() + b"\n")
+        await self._process.stdin.drain()
+        return await self._line()
+
+    async def _line(self) -> bytes:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("the planner closed its output")
+        return line
+
+    async def kill(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+
+def database_of(ddl: Sequence[str]) -> str:
+    """The planner's name for a set of tables: equal statements share one, whatever their order in time."""
+    return "t" + hashlib.sha256("\0".join(ddl).encode()).hexdigest()[:24]
+
+
+def bridge_classes(config: PlannerConfig) -> Path:
+    """The folder of the bridge's compiled classes, made when its source or the compiler is new.
+
+    Raises:
+        PlannerError: the compiler refused the source.
+    """
+    source = _BRIDGE.read_bytes()
+    version = hashlib.sha256(source + config.compiler.name.encode()).hexdigest()[:16]
+    folder = config.work_dir / f"bridge-{version}"
+    if folder.exists():
+        return folder
+    config.work_dir.mkdir(parents=True, exist_ok=True)
+    unfinished = config.work_dir / f"bridge-{version}.{os.getpid()}.{time.monotonic_ns()}"
+    done = subprocess.run(
+        [
+            str(config.java), "-jar", str(config.compiler), "-17", "-proc:none", "-nowarn",
+            "-cp", os.pathsep.join(str(p) for p in config.classpath), "-d", str(unfinished), str(_BRIDGE),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise PlannerError(f"the planner's Java part does not compile: {done.stderr.strip()[:2000]}")
+    try:
+        unfinished.rename(folder)
+    except OSError:
+        # Another process was faster, and its result is the same.
+        if not folder.exists():
+            raise
+    return folder
+
+
+def _write_conf(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("log4j.properties", _LOG4J), ("config.yaml", "execution.target: remote\n")):
+        path = folder / name
+        if not path.exists() or path.read_text() != text:
+            unfinished = path.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(text)
+            unfinished.replace(path)

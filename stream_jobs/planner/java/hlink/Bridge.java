@@ -1,0 +1,322 @@
+package hlink;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.calcite.runtime.CalciteContextException;
+import org.apache.calcite.sql.SqlCall;
+import org.apache.calcite.sql.SqlIdentifier;
+import org.apache.calcite.sql.SqlLiteral;
+import org.apache.calcite.sql.SqlNode;
+import org.apache.calcite.sql.SqlNodeList;
+import org.apache.calcite.sql.SqlSelect;
+import org.apache.calcite.sql.parser.SqlParserPos;
+import org.apache.calcite.sql.util.SqlBasicVisitor;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.core.execution.JobClient;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.flink.sql.parser.error.SqlValidateException;
+import org.apache.flink.table.api.CompiledPlan;
+import org.apache.flink.table.api.EnvironmentSettings;
+import org.apache.flink.table.api.PlanReference;
+import org.apache.flink.table.api.SqlParserException;
+import org.apache.flink.table.api.TableEnvironment;
+import org.apache.flink.table.api.TableResult;
+import org.apache.flink.table.api.internal.TableEnvironmentImpl;
+import org.apache.flink.table.operations.ModifyOperation;
+import org.apache.flink.table.operations.Operation;
+import org.apache.flink.table.planner.calcite.FlinkPlannerImpl;
+import org.apache.flink.table.planner.delegation.PlannerBase;
+
+/**
+ * The planner's side of one request: a whole step in Java, so that Python crosses the process border once for it.
+ *
+ * <p>Tables live in a database of their own for each distinct set of CREATE TABLE statements, named by the caller; a
+ * set that was seen before costs nothing. Requests come one at a time.
+ */
+public final class Bridge {
+    private static final ObjectMapper JSON = new ObjectMapper();
+    private static final String PUBLISHED_DATABASE = "default_database";
+
+    private final TableEnvironmentImpl environment;
+    /** Databases in the order of their last use; the oldest is dropped when there are too many. */
+    private final LinkedHashMap<String, Integer> databases = new LinkedHashMap<>(16, 0.75f, true);
+    private final int databaseLimit;
+
+    public Bridge(int databaseLimit) {
+        this.databaseLimit = databaseLimit;
+        this.environment =
+                (TableEnvironmentImpl) TableEnvironment.create(EnvironmentSettings.inStreamingMode());
+    }
+
+    public TableEnvironment environment() {
+        return environment;
+    }
+
+    /** The syntax tree of a statement: kind, position (first line, column, last line, column), names, operands. */
+    public String parse(String sql) throws Exception {
+        try {
+            return answer("tree", tree(planner().parser().parse(sql)));
+        } catch (Exception e) {
+            return failure(e);
+        }
+    }
+
+    /**
+     * What each {@code *} of a statement stands for: for every SELECT that has one, its position and the list of
+     * qualified column names that the validator writes in its place.
+     */
+    public String expandStars(String database, List<String> ddl, String sql) {
+        try (Session ignored = new Session(database, ddl, Map.of())) {
+            FlinkPlannerImpl planner = planner();
+            SqlNode validated = planner.validate(planner.parser().parse(sql));
+            List<Object> selects = new ArrayList<>();
+            validated.accept(
+                    new SqlBasicVisitor<Void>() {
+                        @Override
+                        public Void visit(SqlCall call) {
+                            if (call instanceof SqlSelect) {
+                                selects.add(expandedSelect((SqlSelect) call));
+                            }
+                            return super.visit(call);
+                        }
+                    });
+            return answer("selects", selects);
+        } catch (Exception e) {
+            return failure(e);
+        }
+    }
+
+    /**
+     * Plans INSERT statements as one job.
+     *
+     * @return the compiled plan (without the caller's database name), or the first failure with its statement's index
+     */
+    public String compile(
+            String database, List<String> ddl, List<String> inserts, Map<String, String> options, boolean withPlan) {
+        int index = -1;
+        try (Session ignored = new Session(database, ddl, options)) {
+            List<ModifyOperation> operations = new ArrayList<>();
+            for (String sql : inserts) {
+                index++;
+                operations.add(modification(sql));
+            }
+            index = -1;
+            CompiledPlan plan;
+            try {
+                plan = environment.compilePlan(operations);
+            } catch (Exception e) {
+                // The optimizer does not say which statement it gave up on: find the first that fails alone.
+                for (index = 0; index < operations.size(); index++) {
+                    environment.compilePlan(List.of(operations.get(index)));
+                }
+                index = -1;
+                throw e;
+            }
+            String json = withPlan ? plan.asJsonString().replace("`" + database + "`", "`" + PUBLISHED_DATABASE + "`") : "";
+            return answer("plan", json);
+        } catch (Exception e) {
+            return failure(e, index < 0 ? Map.of() : Map.of("statement", index));
+        }
+    }
+
+    /** The optimized plan of INSERT statements, as text for people. */
+    public String explain(String database, List<String> ddl, List<String> inserts, Map<String, String> options) {
+        try (Session ignored = new Session(database, ddl, options)) {
+            List<Operation> operations = new ArrayList<>();
+            for (String sql : inserts) {
+                operations.add(modification(sql));
+            }
+            String text = environment.explainInternal(operations, org.apache.flink.table.api.ExplainFormat.TEXT);
+            return answer("explanation", text.replace(database, PUBLISHED_DATABASE));
+        } catch (Exception e) {
+            return failure(e);
+        }
+    }
+
+    /** Submits a compiled plan to the cluster that the options name; returns when Flink has accepted the job. */
+    public String execute(String plan, Map<String, String> options) {
+        try (Session ignored = new Session(null, List.of(), options)) {
+            TableResult result = environment.loadPlan(PlanReference.fromJsonString(plan)).execute();
+            return answer("jobId", result.getJobClient().map(JobClient::getJobID).map(Object::toString).orElse(""));
+        } catch (Exception e) {
+            return failure(e);
+        }
+    }
+
+    private ModifyOperation modification(String sql) {
+        List<Operation> parsed = environment.getPlanner().getParser().parse(sql);
+        if (parsed.size() != 1 || !(parsed.get(0) instanceof ModifyOperation)) {
+            throw new IllegalArgumentException("not an INSERT statement");
+        }
+        return (ModifyOperation) parsed.get(0);
+    }
+
+    private FlinkPlannerImpl planner() {
+        return ((PlannerBase) environment.getPlanner()).createFlinkPlanner();
+    }
+
+    private static Map<String, Object> expandedSelect(SqlSelect select) {
+        List<Object> items = new ArrayList<>();
+        for (SqlNode item : select.getSelectList()) {
+            SqlNode bare = item;
+            if (item instanceof SqlCall && "AS".equals(((SqlCall) item).getOperator().getName())) {
+                bare = ((SqlCall) item).operand(0);
+            }
+            Map<String, Object> described = new LinkedHashMap<>();
+            described.put("at", position(item.getParserPosition()));
+            described.put("names", bare instanceof SqlIdentifier ? ((SqlIdentifier) bare).names : List.of());
+            items.add(described);
+        }
+        return Map.of("at", position(select.getParserPosition()), "items", items);
+    }
+
+    private static Object tree(SqlNode node) {
+        if (node == null) {
+            return null;
+        }
+        Map<String, Object> described = new LinkedHashMap<>();
+        described.put("kind", node.getKind().name());
+        described.put("at", position(node.getParserPosition()));
+        if (node instanceof SqlIdentifier) {
+            described.put("names", ((SqlIdentifier) node).names);
+        } else if (node instanceof SqlLiteral) {
+            described.put("value", String.valueOf(((SqlLiteral) node).getValue()));
+        } else if (node instanceof SqlNodeList) {
+            described.put("kind", "LIST");
+            described.put("operands", trees(((SqlNodeList) node).getList()));
+        } else if (node instanceof SqlCall) {
+            SqlCall call = (SqlCall) node;
+            described.put("operator", call.getOperator().getName());
+            described.put("operands", trees(call.getOperandList()));
+        }
+        return described;
+    }
+
+    private static List<Object> trees(List<? extends SqlNode> nodes) {
+        List<Object> described = new ArrayList<>(nodes.size());
+        for (SqlNode node : nodes) {
+            described.add(tree(node));
+        }
+        return described;
+    }
+
+    private static int[] position(SqlParserPos at) {
+        return new int[] {at.getLineNum(), at.getColumnNum(), at.getEndLineNum(), at.getEndColumnNum()};
+    }
+
+    private static String answer(String name, Object value) throws Exception {
+        return JSON.writeValueAsString(java.util.Collections.singletonMap(name, value));
+    }
+
+    private static String failure(Throwable thrown) {
+        return failure(thrown, Map.of());
+    }
+
+    /** The chain of causes, outermost first, with the place in the SQL where the parser or the validator names one. */
+    private static String failure(Throwable thrown, Map<String, Object> more) {
+        Map<String, Object> described = new LinkedHashMap<>(more);
+        if (thrown instanceof DdlFailure) {
+            described.put("ddl", ((DdlFailure) thrown).index);
+            thrown = thrown.getCause();
+        }
+        List<Object> causes = new ArrayList<>();
+        for (Throwable cause = thrown; cause != null && causes.size() < 20; cause = cause.getCause()) {
+            causes.add(Map.of("type", cause.getClass().getName(), "message", String.valueOf(cause.getMessage())));
+            int[] at = place(cause);
+            if (at != null) {
+                described.put("at", at);
+            }
+        }
+        described.put("causes", causes);
+        try {
+            return answer("error", described);
+        } catch (Exception e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    private static int[] place(Throwable cause) {
+        if (cause instanceof CalciteContextException) {
+            CalciteContextException at = (CalciteContextException) cause;
+            return at.getPosLine() == 0
+                    ? null
+                    : new int[] {at.getPosLine(), at.getPosColumn(), at.getEndPosLine(), at.getEndPosColumn()};
+        }
+        if (cause instanceof org.apache.calcite.sql.parser.SqlParseException) {
+            SqlParserPos at = ((org.apache.calcite.sql.parser.SqlParseException) cause).getPos();
+            return at == null ? null : position(at);
+        }
+        if (cause instanceof SqlValidateException) {
+            SqlParserPos at = ((SqlValidateException) cause).getErrorPosition();
+            return at == null ? null : position(at);
+        }
+        return null;
+    }
+
+    private static final class DdlFailure extends RuntimeException {
+        private final int index;
+
+        DdlFailure(int index, Throwable cause) {
+            super(cause);
+            this.index = index;
+        }
+    }
+
+    /** The tables and settings of one request; closing it puts the settings back. */
+    private final class Session implements AutoCloseable {
+        private final Configuration before;
+
+        Session(String database, List<String> ddl, Map<String, String> options) {
+            before = environment.getConfig().getConfiguration().clone();
+            try {
+                if (database != null) {
+                    open(database, ddl);
+                }
+                options.forEach(environment.getConfig()::set);
+            } catch (RuntimeException e) {
+                close();
+                throw e;
+            }
+        }
+
+        private void open(String database, List<String> ddl) {
+            if (databases.get(database) != null) {
+                environment.useDatabase(database);
+                return;
+            }
+            environment.executeSql("CREATE DATABASE IF NOT EXISTS `" + database + "`");
+            environment.useDatabase(database);
+            int index = 0;
+            try {
+                for (String statement : ddl) {
+                    environment.executeSql(statement);
+                    index++;
+                }
+            } catch (RuntimeException e) {
+                environment.useDatabase(PUBLISHED_DATABASE);
+                environment.executeSql("DROP DATABASE `" + database + "` CASCADE");
+                throw new DdlFailure(index, e);
+            }
+            databases.put(database, ddl.size());
+            if (databases.size() > databaseLimit) {
+                String oldest = databases.keySet().iterator().next();
+                databases.remove(oldest);
+                environment.executeSql("DROP DATABASE `" + oldest + "` CASCADE");
+            }
+        }
+
+        @Override
+        public void close() {
+            environment.useDatabase(PUBLISHED_DATABASE);
+            Configuration now = environment.getConfig().getConfiguration();
+            for (String key : new ArrayList<>(now.keySet())) {
+                if (!before.containsKey(key)) {
+                    now.removeKey(key);
+                }
+            }
+            now.addAll(before);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+"""A job through the planner: from definitions and the user's statements to a plan that can be run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stream_jobs.definitions import DefinitionError, Job, Secret, Table
+from stream_jobs.planner.client import Answer, Planner
+from stream_jobs.problems import InvalidJob, Problem
+from stream_jobs.sql import ddl, diagnosis, options, statements
+from stream_jobs.sql.diagnosis import Refusal
+from stream_jobs.sql.lookup import ExpandedStars
+from stream_jobs.sql.source import Edited, Text, normalized
+from stream_jobs.sql.statements import Draft, Insert
+from stream_jobs.sql.tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A job that Flink accepts. Nothing in it holds a secret: placeholders stand in their places."""
+
+    ddl: tuple[str, ...]
+    inserts: tuple[str, ...]
+    options: Mapping[str, str]
+    #: Flink's compiled plan as JSON; empty where it was not asked for.
+    compiled: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The whole job as a script for people, as Flink's own SQL client would take it."""
+        settings = "\n".join(f"SET '{key}' = '{value}';" for key, value in sorted(self.options.items()))
+        tables = "\n\n".join(f"{statement};" for statement in self.ddl)
+        body = "\n".join(f"{statement};" for statement in self.inserts)
+        inserts = body if len(self.inserts) == 1 else f"EXECUTE STATEMENT SET\nBEGIN\n{body}\nEND;"
+        return "\n\n".join((settings, tables, inserts))
+
+
+async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> Plan:
+    """Plans the job; ``with_plan`` also makes the compiled plan, which a run is started from.
+
+    Raises:
+        InvalidJob: with every problem that could be found: of the tables, else of the statements' syntax, else the
+            first that Flink finds while it plans.
+        PlannerError: the planner could not answer.
+    """
+    tables, _ = _tables(job, job_id)
+    drafts = await _drafts(planner, job)
+    inserts = await asyncio.gather(*(_insert(planner, job, d, tables) for d in drafts))
+    settings = options.flink_options(job.name, job.execution)
+    answer = await planner.compile(tables, [i.sql for i in inserts], settings, with_plan=with_plan)
+    if "error" in answer:
+        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts)])
+    return Plan(tuple(tables), tuple(i.sql for i in inserts), settings, answer["plan"])
+
+
+async def explain(planner: Planner, planned: Plan) -> str:
+    """Flink's optimized plan of a planned job, as text."""
+    answer = await planner.explain(planned.ddl, planned.inserts, planned.options)
+    return str(answer.get("explanation", ""))
+
+
+def secrets_of(job: Job, job_id: str) -> dict[str, Secret]:
+    """The value of each placeholder that the job's plan holds."""
+    return _tables(job, job_id)[1]
+
+
+def fill_in(compiled: str, secrets: Mapping[str, Secret]) -> str:
+    """The compiled plan with its secrets. What this returns goes to Flink and nowhere else."""
+    for placeholder, secret in secrets.items():
+        compiled = compiled.replace(placeholder, json.dumps(secret.value)[1:-1])
+    return compiled
+
+
+def _tables(job: Job, job_id: str) -> tuple[list[str], dict[str, Secret]]:
+    made: list[str] = []
+    secrets: dict[str, Secret] = {}
+    problems: list[Problem] = []
+    for table in job.tables:
+        try:
+            statement = ddl.create_table(table, job_id)
+        except DefinitionError as error:
+            problems.append(Problem(str(error), table=table.name))
+            continue
+        made.append(statement.text)
+        secrets.update(statement.secrets)
+    if problems:
+        raise InvalidJob(problems)
+    return made, secrets
+
+
+async def _drafts(planner: Planner, job: Job) -> list[Draft]:
+    """All statements parsed; computed columns along with them, since they are SQL that a user wrote."""
+    texts = [Text(normalized(s.sql)) for s in job.statements]
+    computed = [(t, c.name, c.expression) for t in job.tables for c in t.columns if c.expression]
+    answers = await planner.parse([*(t.text for t in texts), *(f"SELECT {e}" for _, _, e in computed)])
+    problems = [
+        problem
+        for (table, column, expression), answer in zip(computed, answers[len(texts) :], strict=True)
+        if (problem := _computed_column(table, column, expression, answer))
+    ]
+    drafts: list[Draft] = []
+    for statement, text, answer in zip(job.statements, texts, answers, strict=False):
+        if not text.text:
+            problems.append(
+                Problem(
+                    f"sink {statement.sink!r} has no statement.",
+                    "Write the SELECT whose rows it takes.",
+                    statement=statement.sink,
+                    table=statement.sink,
+                )
+            )
+        elif "error" in answer:
+            refusal = Refusal.read(answer["error"])
+            problems.append(diagnosis.of_statement(refusal, job, statement.sink, Edited(text, [])))
+        else:
+            try:
+                drafts.append(statements.draft(job, statement, text, Node.read(answer["tree"])))
+            except InvalidJob as error:
+                problems.extend(error.problems)
+    if problems:
+        raise InvalidJob(problems)
+    return drafts
+
+
+def _computed_column(table: Table, column: str, expression: str, answer: Answer) -> Problem | None:
+    """An expression must be one expression: it stands inside a CREATE TABLE."""
+    if "error" in answer:
+        reason = Refusal.read(answer["error"]).innermost.splitlines()[0]
+    else:
+        root = Node.read(answer["tree"])
+        items = root.operand(1).operands if root.kind == "SELECT" else ()
+        whole = len(items) == 1 and items[0] is not None and items[0].kind != "AS" and root.operands[2] is None
+        if whole and "--" not in expression and "/*" not in expression:
+            return None
+        reason = "it is not a single expression"
+    return Problem(
+        f"table {table.name!r}, column {column!r}: the expression {expression!r} cannot be read: {reason}.",
+        "Write one SQL expression over the table's other columns, for example TO_TIMESTAMP_LTZ(ts, 3).",
+        table=table.name,
+        column=column,
+    )
+
+
+async def _insert(planner: Planner, job: Job, draft: Draft, tables: list[str]) -> Insert:
+    expanded: ExpandedStars = {}
+    if draft.starred:
+        # The user's own text is expanded, before the edits: it names what the user may see.
+        answer = await planner.expand_stars(tables, draft.text.text)
+        if "error" in answer:
+            refusal = Refusal.read(answer["error"])
+            if refusal.ddl is not None:
+                raise InvalidJob([diagnosis.of_table(refusal, job.tables[refusal.ddl].name)])
+            raise InvalidJob([diagnosis.of_statement(refusal, job, draft.statement.sink, Edited(draft.text, []))])
+        expanded = {
+            tuple(select["at"]): [(tuple(item["at"]), tuple(item["names"])) for item in select["items"]]
+            for select in answer["selects"]
+        }
+    return draft.finish(expanded)
+
+
+def _refused(refusal: Refusal, job: Job, inserts: list[Insert]) -> Problem:
+    if refusal.ddl is not None:
+        return diagnosis.of_table(refusal, job.tables[refusal.ddl].name)
+    if refusal.statement is None:
+        return diagnosis.of_job(refusal, job)
+    insert = inserts[refusal.statement]
+    return diagnosis.of_statement(refusal, job, insert.sink, insert.edited, insert)

@@ -1,0 +1,138 @@
+"""The planner process: answers requests on its standard input, one JSON object a line, in order.
+
+Imports PyFlink and the standard library only, so that another Flink version is another interpreter and nothing
+else. It ends when its standard input does, and takes its JVM with it: no planner outlives the service.
+
+Start: ``python worker.py '{"classpath": [...], "java": ..., "conf_dir": ..., "heap_mib": 512, ...}'``
+Request: ``{"op": "parse" | "expand_stars" | "compile" | "explain" | "execute", ...}``
+Answer: the bridge's JSON, ``{"error": {"causes": [...]}}`` where Flink refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_JVM_START_S = 60
+
+
+def main() -> None:
+    settings = json.loads(sys.argv[1])
+    # Whatever user code prints must not end up between two answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
+    jvm = _start_jvm(settings)
+    threading.Thread(target=_end_with, args=(jvm,), daemon=True).start()
+    bridge = _connect(settings)
+    _write(answers, json.dumps({"ready": True}))
+    while True:
+        _write(answers, _answer(bridge, json.loads(requests.get())))
+
+
+def _read(stream: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
+    for line in stream:
+        requests.put(line)
+    os._exit(0)
+
+
+def _end_with(jvm: subprocess.Popen[bytes]) -> None:
+    code = jvm.wait()
+    sys.stderr.write(f"the planner's JVM ended with exit code {code}\n")
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def _write(answers: BinaryIO, line: str) -> None:
+    answers.write(line.encode() + b"\n")
+    answers.flush()
+
+
+def _start_jvm(settings: dict[str, Any]) -> subprocess.Popen[bytes]:
+    from pyflink.find_flink_home import _find_flink_home
+    from pyflink.pyflink_gateway_server import get_jvm_opts
+
+    home = Path(_find_flink_home())
+    conf_dir = settings["conf_dir"]
+    with tempfile.TemporaryDirectory() as folder:
+        port_file = Path(folder) / "port"
+        environment = {
+            **os.environ,
+            "_PYFLINK_CONN_INFO_PATH": str(port_file),
+            "FLINK_CONF_DIR": conf_dir,
+            "FLINK_PLUGINS_DIR": str(home / "plugins"),
+        }
+        jvm = subprocess.Popen(
+            [
+                settings["java"],
+                "-XX:+IgnoreUnrecognizedVMOptions",
+                "--add-opens=jdk.proxy2/jdk.proxy2=ALL-UNNAMED",
+                *get_jvm_opts({**environment, "FLINK_CONF_DIR": str(home / "conf")}),
+                f"-Xmx{settings['heap_mib']}m",
+                # One request at a time on a small heap: the collector with the smallest footprint.
+                "-XX:+UseSerialGC",
+                f"-Dlog4j.configurationFile={conf_dir}/log4j.properties",
+                "-cp",
+                os.pathsep.join(settings["classpath"]),
+                "org.apache.flink.client.python.PythonGatewayServer",
+            ],
+            # The gateway ends at the end of its input: it must be this process's pipe, and no other's.
+            stdin=subprocess.PIPE,
+            stdout=sys.stderr,
+            env=environment,
+        )
+        deadline = time.monotonic() + _JVM_START_S
+        # The gateway makes the file before it writes the port into it.
+        while not port_file.exists() or port_file.stat().st_size < 4:
+            if jvm.poll() is not None:
+                sys.exit(f"the planner's JVM did not start: exit code {jvm.returncode}")
+            if time.monotonic() > deadline:
+                sys.exit(f"the planner's JVM did not open its port within {_JVM_START_S} s")
+            time.sleep(0.02)
+        (port,) = struct.unpack("!I", port_file.read_bytes()[:4])
+    os.environ["PYFLINK_GATEWAY_PORT"] = str(port)
+    return jvm
+
+
+def _connect(settings: dict[str, Any]) -> Any:
+    # Python functions must run in processes of the cluster's own: the default lets them call back into this one.
+    os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  PyFlink's own spelling
+    from pyflink.java_gateway import get_gateway
+
+    return get_gateway().jvm.hlink.Bridge(settings["table_sets"])
+
+
+def _answer(bridge: Any, request: dict[str, Any]) -> str:
+    answer: str
+    match request["op"]:
+        case "parse":
+            return "[" + ",".join(bridge.parse(sql) for sql in request["statements"]) + "]"
+        case "expand_stars":
+            answer = bridge.expandStars(request["database"], request["ddl"], request["statement"])
+        case "compile":
+            answer = bridge.compile(
+                request["database"], request["ddl"], request["inserts"], request["options"], request["with_plan"]
+            )
+        case "explain":
+            answer = bridge.explain(request["database"], request["ddl"], request["inserts"], request["options"])
+        case "execute":
+            answer = bridge.execute(request["plan"], request["options"])
+        case unknown:
+            raise ValueError(f"unknown request {unknown!r}")
+    return answer
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

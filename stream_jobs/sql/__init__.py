@@ -1,0 +1,1 @@
+"""Definitions to Flink SQL: pure functions. Nothing here talks to anything."""
