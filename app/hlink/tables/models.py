@@ -22,7 +22,9 @@ class StoredTable(Audited, SQLModel, table=True):
 
     __tablename__ = "hlink_table"
 
-    id: int = Field(default_factory=new_id, primary_key=True, sa_type=BigInteger)
+    id: int = Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
     name: str = Field(max_length=LONGEST_NAME, index=True)
     alias: str = Field(max_length=LONGEST_NAME, unique=True)
     """What SQL calls the table; unique over all tables."""

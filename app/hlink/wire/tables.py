@@ -161,7 +161,7 @@ class TableQuery(_TableFilters):
 
 
 class TableGetQuery(_TableFilters):
-    """数据源明细 (``GET /ds/get``): ``id`` finds the table; the other published fields must then match."""
+    """数据源明细 (``GET /ds/get``): ``id`` finds the table; the other published fields change nothing."""
 
     id: Int64
     role: TextFilter = Field(None, alias="dsType")

@@ -1,0 +1,28 @@
+"""The Hlink API as a family: its routes, how it tells of errors, and what lives while the service runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.hlink.answers import envelope
+from app.hlink.clusters import flink
+from app.hlink.clusters import routes as clusters
+from app.hlink.tables import routes as tables
+from app.service import Family, Service
+
+
+@asynccontextmanager
+async def lifespan(service: Service) -> AsyncIterator[None]:
+    async with flink.client() as connections:
+        service.parts[clusters.CONNECTIONS] = connections
+        yield
+
+
+family = Family(
+    name="hlink",
+    routers=(clusters.router, clusters.dashboard, tables.router),
+    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
+    envelope=envelope,
+    lifespan=lifespan,
+)

@@ -1,0 +1,149 @@
+"""The rules of stored tables: what is taken in, what is shown of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, func
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from app.errors import Conflict, InvalidInput, NotFound, Problem
+from app.hlink.filters import containing, equal
+from app.hlink.tables import fields
+from app.hlink.tables.definition import alias_problems, to_definition
+from app.hlink.tables.models import LONGEST_NAME, StoredTable
+from app.hlink.wire import ConnectorFields, SchemaColumn, TableQuery, TableView
+
+
+async def add(session: AsyncSession, view: TableView) -> StoredTable:
+    """Take a table in.
+
+    Raises :class:`~app.errors.InvalidInput` with every problem of the definition, and :class:`~app.errors.Conflict`
+    when another table has its alias.
+    """
+    table = drafted(view)
+    await refuse_taken_alias(session, table.alias)
+    session.add(table)
+    try:
+        await session.flush()
+    except IntegrityError:  # somebody else took the alias since we looked
+        raise Conflict(_taken(table.alias)) from None
+    return table
+
+
+def drafted(view: TableView, previous: Mapping[str, str] | None = None) -> StoredTable:
+    """The table that a request describes, checked as a whole and with its credentials set apart.
+
+    ``previous`` are the credentials stored so far: where the request carries the mask they go on. Raises
+    :class:`~app.errors.InvalidInput` with every problem.
+    """
+    name, given = (view.name or "").strip(), given_values(view.connector)
+    table = StoredTable(
+        name=name,
+        alias=(view.alias or "").strip(),
+        role=(view.role or "").strip().lower(),
+        kind=(view.kind or "").strip().lower(),
+        schema_type=view.schema_type or 0,
+        version=view.version or 0,
+        ddl_disabled=view.ddl_disabled or 0,
+        schema_file=view.schema_file or "",
+        columns=[_stored_column(column) for column in view.columns or []],
+        fields=given,
+        secrets=dict(previous or {}),
+    )
+    problems: list[Problem] = []
+    if not name:
+        problems.append(Problem("the table has no name", field="dsName", remedy="give it one"))
+    if len(name) > LONGEST_NAME:
+        problems.append(Problem(f"it has {len(name)} characters", field="dsName", remedy=f"use at most {LONGEST_NAME}"))
+    try:
+        definition = to_definition(table)
+    except InvalidInput as error:
+        raise InvalidInput(*problems, *error.problems) from None
+    if problems:
+        raise InvalidInput(*problems)
+    checked, _ = fields.check(table.role, table.kind, given, previous)
+    table.fields, table.secrets = dict(checked.values), dict(checked.secrets)
+    nested = any(column.fields for column in definition.columns)
+    table.structure = int(nested) if view.structure is None else view.structure
+    return table
+
+
+def given_values(connector: ConnectorFields | None) -> dict[str, str]:
+    """Field names and values of a filled-in form.
+
+    The fields of a choice are read from below the choice that was made, and also from the top, where clients that
+    send names and values only put them.
+    """
+    entries = (connector.values if connector else None) or []
+    given = {entry.name: entry.value for entry in entries if entry.name and entry.value is not None}
+    for entry in entries:
+        for option in entry.options or []:
+            if option.name is not None and option.name == entry.value:
+                for union in option.union_fields or []:
+                    if union.name and union.value:
+                        given[union.name] = union.value
+    return given
+
+
+async def find(session: AsyncSession, table_id: int) -> StoredTable:
+    """The table of that id. Raises :class:`~app.errors.NotFound`."""
+    table = await session.get(StoredTable, table_id)
+    if table is None:
+        raise NotFound(f"There is no table {table_id}: /ds/list shows those there are")
+    return table
+
+
+async def find_all(session: AsyncSession, table_ids: Iterable[int]) -> dict[int, StoredTable]:
+    """The tables of those ids, by id. Raises :class:`~app.errors.NotFound` naming those that are not there."""
+    wanted = set(table_ids)
+    rows = await session.exec(select(StoredTable).where(col(StoredTable.id).in_(wanted)))
+    found = {row.id: row for row in rows}
+    if missing := sorted(wanted - set(found)):
+        raise NotFound(f"There is no table {', '.join(map(str, missing))}: /ds/list shows those there are")
+    return found
+
+
+async def page(session: AsyncSession, query: TableQuery) -> tuple[Sequence[StoredTable], int]:
+    """The tables that a list's query lets through, newest first: one page of them, and how many there are."""
+    wanted: list[ColumnElement[bool]] = [
+        *equal(StoredTable.role, query.role),
+        *containing(StoredTable.name, query.name),
+        *containing(StoredTable.alias, query.alias),
+        *equal(StoredTable.kind, query.kind),
+        *equal(StoredTable.schema_type, query.schema_type),
+        *equal(StoredTable.structure, query.structure),
+        *equal(StoredTable.version, query.version),
+    ]
+    total = (await session.exec(select(func.count()).select_from(StoredTable).where(*wanted))).one()
+    rows = await session.exec(
+        select(StoredTable).where(*wanted).order_by(col(StoredTable.id).desc()).offset(query.offset).limit(query.size)
+    )
+    return rows.all(), total
+
+
+async def check_alias(session: AsyncSession, alias: str, except_id: int | None = None) -> None:
+    """Whether a table may be called so; ``except_id`` is the table that is being modified.
+
+    Raises :class:`~app.errors.InvalidInput` for a name that cannot be, :class:`~app.errors.Conflict` for one taken.
+    """
+    if problems := alias_problems(alias):
+        raise InvalidInput(*problems)
+    await refuse_taken_alias(session, alias, except_id)
+
+
+async def refuse_taken_alias(session: AsyncSession, alias: str, except_id: int | None = None) -> None:
+    """Raises :class:`~app.errors.Conflict` when another table has the alias."""
+    other = (await session.exec(select(StoredTable).where(col(StoredTable.alias) == alias))).first()
+    if other is not None and other.id != except_id:
+        raise Conflict(_taken(alias, f" ('{other.name}', a {other.role} table)"))
+
+
+def _taken(alias: str, by: str = "") -> str:
+    return f"There is a table called '{alias}' already{by}: choose another tableName"
+
+
+def _stored_column(column: SchemaColumn) -> dict[str, object]:
+    return column.model_dump(exclude={"id", "table_id"}, exclude_none=True)
