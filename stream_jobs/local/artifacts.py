@@ -27,7 +27,7 @@ from stream_jobs.local.locks import exclusive
 from stream_jobs.local.progress import Progress, Step, silent
 
 LOCK_FILE = Path(__file__).with_name("artifacts.lock.json")
-DEFAULT_GROUPS = ("flink-lib", "kafka", "tools")
+DEFAULT_GROUPS = ("flink-lib", "planner", "kafka", "tools")
 
 _PARALLEL_DOWNLOADS = 6
 _ATTEMPTS = 3
