@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, event, text
+from sqlalchemy import BigInteger, event
 from sqlalchemy.engine import URL
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -82,6 +81,12 @@ class Database:
         ):
             yield session
 
+    @asynccontextmanager
+    async def connect_to_write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction as :meth:`write` has it, beneath the session: for what changes the schema."""
+        async with self._writing_engine.begin() as connection:
+            yield connection
+
     async def ping(self) -> int:
         """The database's clock in epoch milliseconds; raises ``SQLAlchemyError`` when it does not answer."""
         async with self.read() as session:
@@ -126,26 +131,6 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
-
-
-_MIGRATION_LOCK = 0x686C696E6B  # "hlink"
-
-
-async def migrate(database: Database) -> None:
-    """Bring the schema up to date; replicas that start at once wait for each other.
-
-    All in one transaction: on SQLite its being a writer is the lock, on PostgreSQL an advisory lock is taken.
-    """
-    from alembic import command
-
-    from app.migrations import configuration
-
-    if database.is_sqlite and database.url.database:
-        Path(database.url.database).parent.mkdir(parents=True, exist_ok=True)
-    async with database._writing_engine.begin() as connection:
-        if not database.is_sqlite:
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        await connection.run_sync(lambda sync: command.upgrade(configuration(sync), "heads"))
 
 
 class Audited(SQLModel):

@@ -19,9 +19,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors, metrics
-from app.database import Database, migrate
+from app.database import Database
 from app.errors import HlinkError
 from app.ids import LEASE_MS, NodeLease
+from app.migrations import migrate
 from app.security import require_token
 from app.service import Family, Health, Service, TheService, load_families
 from app.settings import Settings

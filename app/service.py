@@ -18,7 +18,7 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.supervisor import Supervisor
 
-FAMILIES: tuple[str, ...] = ()
+FAMILIES: tuple[str, ...] = ("app.hlink.family",)
 """Modules that each have a ``family: Family``; importing one also defines its tables."""
 
 

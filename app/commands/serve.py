@@ -6,9 +6,6 @@ import json
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-
-from app.settings import Settings
 
 
 def serve(
@@ -17,8 +14,10 @@ def serve(
 ) -> None:
     """Run the service in this process until it is told to end."""
     import uvicorn
+    from pydantic import ValidationError
 
     from app.main import create_app
+    from app.settings import Settings
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
@@ -49,6 +48,7 @@ def serve(
 def openapi() -> None:
     """Print the OpenAPI document; starts nothing and needs no database."""
     from app.main import create_app
+    from app.settings import Settings
 
     typer.echo(json.dumps(create_app(Settings()).openapi(), ensure_ascii=False, indent=2))
 

@@ -11,8 +11,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
+from sqlalchemy import text
 from sqlalchemy.engine import Connection
+
+from app.database import Database
+
+_LOCK = 0x686C696E6B  # "hlink"
+
+
+async def migrate(database: Database) -> None:
+    """Bring the schema up to date; replicas that start at once wait for each other.
+
+    All in one transaction: on SQLite its being a writer is the lock, on PostgreSQL an advisory lock is taken.
+    """
+    if database.is_sqlite and database.url.database:
+        Path(database.url.database).parent.mkdir(parents=True, exist_ok=True)
+    async with database.connect_to_write() as connection:
+        if not database.is_sqlite:
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        await connection.run_sync(lambda sync: command.upgrade(configuration(sync), "heads"))
 
 
 def configuration(connection: Connection | None = None) -> Config:
