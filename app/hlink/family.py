@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from app.hlink import connections
 from app.hlink.answers import envelope
 from app.hlink.clusters import flink
 from app.hlink.clusters import routes as clusters
@@ -14,9 +15,12 @@ from app.service import Family, Service
 
 @asynccontextmanager
 async def lifespan(service: Service) -> AsyncIterator[None]:
-    async with flink.client() as connections:
-        service.parts[clusters.CONNECTIONS] = connections
-        yield
+    async with flink.client() as to_clusters:
+        service.parts[clusters.CONNECTIONS] = to_clusters
+        try:
+            yield
+        finally:
+            await connections.close()
 
 
 family = Family(
