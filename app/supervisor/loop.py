@@ -86,6 +86,10 @@ class Supervisor:
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._acts: dict[int, asyncio.Task[None]] = {}
         self._submission_slots = asyncio.Semaphore(self.pace.submissions)
+        # A place that does not answer holds up its own runs' starts only.
+        self._place_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(self.pace.submissions)
+        )
         self._waiting: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
         self._unreachable: dict[str, str] = {}
         self._ticked_at: float | None = None
@@ -341,7 +345,8 @@ class Supervisor:
 
     async def _bring_up(self, runner: Runner, run: Run) -> None:
         """CREATED or SUBMITTING: find out what is so, and submit if nothing is."""
-        async with self._submission_slots:
+        place = runner.place(run)
+        async with self._place_slots[place]:
             if run.state is State.CREATED:
                 if run.desired is Desired.STOPPED:
                     await self._store.move(run, State.CANCELED, "Stopped before it was started")
@@ -351,7 +356,6 @@ class Supervisor:
                     return
                 run = submitting
                 crash_point("submitting.committed")
-            place = runner.place(run)
             try:
                 what = (await self._observe(runner, [run])).get(run.id)
             except Unreachable as unreachable:
@@ -368,7 +372,8 @@ class Supervisor:
             for current in held.runs:
                 match self._verdict(current, what, held.now):
                     case Verdict.SUBMIT:
-                        await self._submit(runner, current, what.incarnation)
+                        async with self._submission_slots:
+                            await self._submit(runner, current, what.incarnation)
                     case Verdict.CANCELED:
                         await self._store.move(current, State.CANCELED, "Stopped before it was started")
                     case Verdict.FAILED:

@@ -1,0 +1,172 @@
+"""A double of an outside system on which runs run, kept in a file so that it outlives the service's processes.
+
+It keeps the one promise that the supervisor needs of a real one: in its life it takes an external id once. It can be
+unreachable, restarted (then it has forgotten everything), and it counts what was asked of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.supervisor.models import Run
+from app.supervisor.runners.base import (
+    AlreadySubmitted,
+    Observation,
+    StopOutcome,
+    StopReport,
+    SubmissionRefused,
+    SubmissionUncertain,
+    Tail,
+    Unreachable,
+)
+from app.supervisor.transitions import Seen, StopMode
+
+_SCHEMA = """
+CREATE TABLE job (life INT, id TEXT, state TEXT, savepoint TEXT, PRIMARY KEY (life, id));
+CREATE TABLE stop (token TEXT PRIMARY KEY, id TEXT, mode TEXT);
+CREATE TABLE asked (what TEXT, id TEXT, process INT);
+CREATE TABLE is_now (life INT, reachable INT, stop_fails TEXT);
+INSERT INTO is_now VALUES (1, 1, NULL);
+"""
+
+
+class Outside:
+    """The system itself, for tests to look at and to disturb."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=10)
+        if not self._all("SELECT 1 FROM sqlite_master"):
+            self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def jobs(self) -> dict[str, str]:
+        """Id -> state, of this life."""
+        return dict(self._all("SELECT id, state FROM job WHERE life = (SELECT life FROM is_now)"))
+
+    def ever(self) -> int:
+        """How many jobs were started, in all lives."""
+        return int(self._all("SELECT count(*) FROM job")[0][0])
+
+    def asked(self, what: str) -> int:
+        """How often it was asked for ``submit``, ``look`` or ``stop``."""
+        return int(self._all("SELECT count(*) FROM asked WHERE what = ?", what)[0][0])
+
+    def askers(self, what: str) -> list[tuple[str, int]]:
+        """Who asked for what: pairs of external id and process number."""
+        return [
+            (str(one), int(process)) for one, process in self._all("SELECT id, process FROM asked WHERE what = ?", what)
+        ]
+
+    def becomes(self, state: Seen) -> None:
+        """All jobs of this life change to this state."""
+        self._all("UPDATE job SET state = ? WHERE life = (SELECT life FROM is_now)", state)
+
+    def restart(self) -> None:
+        """It loses its memory and takes every id again."""
+        self._all("UPDATE is_now SET life = life + 1")
+
+    def be_reachable(self, reachable: bool) -> None:
+        self._all("UPDATE is_now SET reachable = ?", int(reachable))
+
+    def fail_stops(self, cause: str | None) -> None:
+        """Attempts to stop with a savepoint fail with this cause, until None is given."""
+        self._all("UPDATE is_now SET stop_fails = ?", cause)
+
+    # What the runner uses
+
+    def ask(self, what: str, external_id: str = "") -> tuple[int, str | None]:
+        """Note the request. Raises Unreachable. Returns the life and why stops fail."""
+        [(life, reachable, stop_fails)] = self._all("SELECT life, reachable, stop_fails FROM is_now")
+        self._all("INSERT INTO asked VALUES (?, ?, ?)", what, external_id, os.getpid())
+        if not reachable:
+            raise Unreachable("switched off by the test")
+        return int(life), stop_fails
+
+    def take(self, external_id: str, state: str) -> None:
+        life, _ = self.ask("submit", external_id)
+        try:
+            self._all("INSERT INTO job VALUES (?, ?, ?, NULL)", life, external_id, state)
+        except sqlite3.IntegrityError:
+            raise AlreadySubmitted from None
+
+    def end(self, external_id: str, state: Seen, savepoint: str | None = None) -> None:
+        self._all(
+            "UPDATE job SET state = ?, savepoint = ? WHERE id = ? AND life = (SELECT life FROM is_now)",
+            state,
+            savepoint,
+            external_id,
+        )
+
+    def savepoint(self, external_id: str) -> str | None:
+        found = self._all("SELECT savepoint FROM job WHERE id = ? ORDER BY life DESC", external_id)
+        return found[0][0] if found else None
+
+    def first_time(self, token: str, external_id: str, mode: StopMode) -> bool:
+        try:
+            self._all("INSERT INTO stop VALUES (?, ?, ?)", token, external_id, mode)
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    def stops(self) -> int:
+        """How many different attempts to stop there were."""
+        return int(self._all("SELECT count(*) FROM stop")[0][0])
+
+    def _all(self, statement: str, *values: Any) -> list[Any]:
+        return self._db.execute(statement, values).fetchall()
+
+
+class OutsideRunner:
+    """A runner on it. Of a run's spec it reads ``place``, ``begins_as``, and ``refuse`` or ``cut_off`` (messages)."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.outside = outside
+
+    def place(self, run: Run) -> str:
+        return str(run.spec.get("place", "outside"))
+
+    async def start(self, run: Run) -> None:
+        if "refuse" in run.spec:
+            raise SubmissionRefused(run.spec["refuse"])
+        if "cut_off" in run.spec:
+            self.outside.ask("submit", run.external_id)
+            raise SubmissionUncertain(run.spec["cut_off"])
+        self.outside.take(run.external_id, run.spec.get("begins_as", Seen.RUNNING))
+
+    async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
+        life, _ = self.outside.ask("look")
+        jobs = self.outside.jobs()
+        return {
+            run.id: Observation(
+                Seen(jobs.get(run.external_id, Seen.UNKNOWN)),
+                jobs.get(run.external_id, "UNKNOWN"),
+                incarnation=str(life),
+                savepoint=self.outside.savepoint(run.external_id),
+                exception="it broke" if jobs.get(run.external_id) == Seen.FAILED else None,
+            )
+            for run in runs
+        }
+
+    async def stop(self, run: Run, mode: StopMode) -> StopReport:
+        _, stop_fails = self.outside.ask("stop", run.external_id)
+        assert run.stop_token is not None
+        self.outside.first_time(run.stop_token, run.external_id, mode)
+        if mode is StopMode.CANCEL:
+            self.outside.end(run.external_id, Seen.CANCELED)
+            return StopReport(StopOutcome.UNDER_WAY)
+        if stop_fails is not None:
+            return StopReport(StopOutcome.FAILED, cause=stop_fails)
+        savepoint = f"/savepoints/{run.stop_token}"
+        self.outside.end(run.external_id, Seen.FINISHED, savepoint)
+        return StopReport(StopOutcome.DONE, savepoint=savepoint)
+
+    async def tail(self, run: Run, offset: int) -> Tail:
+        text = f"log of {run.external_id}"[offset:]
+        return Tail(text, offset + len(text))

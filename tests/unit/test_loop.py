@@ -1,0 +1,439 @@
+"""The supervisor's loop on a real database, against a double of an outside system (``tests/outside.py``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.database import Database
+from app.ids import NodeLease
+from app.migrations import migrate
+from app.settings import Settings
+from app.supervisor import Pace, Run, State, StopMode, Supervisor, create_run, request_stop
+from app.supervisor.transitions import Seen
+from tests.outside import Outside, OutsideRunner
+
+PACE = Pace(tick_s=0.05, lease_s=5, lost_after_s=0, grace_s=0.2, look_s=0.5, drain_s=1)
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    opened = Database(Settings(home=tmp_path).database())
+    await migrate(opened)
+    node = NodeLease(opened)
+    await node.claim()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Outside:
+    return Outside(tmp_path / "outside.db")
+
+
+@pytest.fixture
+def supervisor(database: Database, outside: Outside) -> Supervisor:
+    made = Supervisor(database, "me", PACE)
+    made.register("test", OutsideRunner(outside))
+    return made
+
+
+async def submit(database: Database, subject: str = "job:1", **spec: Any) -> Run:
+    async with database.write() as session:
+        return await create_run(session, "test", subject, spec)
+
+
+async def stop(database: Database, mode: StopMode, subject: str = "job:1") -> None:
+    async with database.write() as session:
+        await request_stop(session, subject, mode)
+
+
+async def ticks(supervisor: Supervisor, count: int = 1) -> None:
+    for _ in range(count):
+        await supervisor.tick()
+        await supervisor.settled()
+
+
+async def now(supervisor: Supervisor, run: Run) -> Run:
+    return await supervisor.wait(run.id, timeout_s=0)
+
+
+async def story(supervisor: Supervisor, run: Run) -> list[str]:
+    return [f"{event.what}: {event.state}" for event in await supervisor.events(run.id)]
+
+
+async def test_given_a_new_run_when_the_loop_ticks_then_it_runs_under_its_own_id(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).state is State.RUNNING
+    assert outside.jobs() == {run.external_id: "RUNNING"}
+    assert await story(supervisor, run) == [
+        "created: CREATED",
+        "state: SUBMITTING",
+        "submission: SUBMITTING",
+        "state: RUNNING",
+    ]
+
+
+async def test_given_a_refused_submission_then_it_has_failed_with_what_was_said(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database, refuse="no such table: orders")
+    await ticks(supervisor)
+
+    failed = await now(supervisor, run)
+    assert (failed.state, failed.reason) == (State.FAILED, "no such table: orders")
+    assert outside.ever() == 0
+
+
+async def test_given_an_unreachable_place_then_nothing_is_submitted_until_it_answers(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    outside.be_reachable(False)
+    run = await submit(database)
+    await ticks(supervisor, 3)
+
+    waiting = await now(supervisor, run)
+    assert waiting.state is State.SUBMITTING
+    assert "does not answer" in (waiting.reason or "")
+    assert list(supervisor.unreachable) == ["outside"]
+
+    outside.be_reachable(True)
+    await ticks(supervisor)
+    assert (await now(supervisor, run)).state is State.RUNNING
+    assert outside.asked("submit") == 1
+
+
+async def test_given_a_running_run_when_its_place_does_not_answer_then_the_last_observation_stands(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor, 2)
+    before = await now(supervisor, run)
+    outside.be_reachable(False)
+    await ticks(supervisor, 3)
+
+    assert (await now(supervisor, run)).model_dump(exclude={"lease_until"}) == before.model_dump(
+        exclude={"lease_until"}
+    )
+
+
+async def test_given_a_run_that_does_not_change_then_observing_adds_no_events_but_its_time(
+    supervisor: Supervisor, database: Database
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor, 2)
+    before, told = await now(supervisor, run), await story(supervisor, run)
+    await asyncio.sleep(0.01)
+    await ticks(supervisor, 2)
+
+    after = await now(supervisor, run)
+    assert await story(supervisor, run) == told
+    assert after.observed_at is not None
+    assert before.observed_at is not None
+    assert after.observed_at > before.observed_at
+
+
+async def test_given_many_runs_at_one_place_then_a_tick_costs_one_request(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    for number in range(40):
+        await submit(database, f"job:{number}")
+    await ticks(supervisor, 2)
+    before = outside.asked("look")
+    await ticks(supervisor, 3)
+
+    assert outside.asked("look") - before == 3
+
+
+async def test_given_a_failed_job_then_the_root_cause_is_the_reason(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.becomes(Seen.FAILED)
+    await ticks(supervisor)
+
+    failed = await now(supervisor, run)
+    assert (failed.state, failed.reason, failed.exception) == (State.FAILED, "it broke", "it broke")
+    assert failed.ended_at is not None
+
+
+async def test_given_a_restarting_job_then_it_is_followed_there_and_back(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.becomes(Seen.RESTARTING)
+    await ticks(supervisor)
+    assert (await now(supervisor, run)).state is State.RESTARTING
+    outside.becomes(Seen.RUNNING)
+    await ticks(supervisor)
+    assert (await now(supervisor, run)).state is State.RUNNING
+
+
+async def test_given_a_restarted_place_when_it_does_not_know_the_run_twice_then_the_run_is_lost(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.restart()
+    await ticks(supervisor)
+    assert (await now(supervisor, run)).state is State.RUNNING
+    await ticks(supervisor)
+
+    lost = await now(supervisor, run)
+    assert lost.state is State.LOST
+    assert "was restarted" in (lost.reason or "")
+    assert outside.ever() == 1
+
+
+async def test_given_a_submission_that_was_cut_off_then_it_is_tried_again_and_given_up_at_last(
+    supervisor: Supervisor, database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.supervisor.transitions.backoff_s", lambda attempts: 0.0)
+    run = await submit(database, cut_off="the planner died")
+    await ticks(supervisor, 4)
+    await asyncio.sleep(PACE.grace_s)
+    await ticks(supervisor)
+
+    failed = await now(supervisor, run)
+    assert failed.state is State.FAILED
+    assert "the planner died" in (failed.reason or "")
+    assert outside.asked("submit") == 3
+
+
+async def test_given_a_cut_off_submission_when_the_place_was_restarted_then_it_is_not_submitted_again(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database, cut_off="the planner died")
+    await ticks(supervisor)
+    outside.restart()
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).state is State.LOST
+    assert outside.asked("submit") == 1
+
+
+async def test_given_a_submission_by_a_process_that_died_then_the_running_job_is_adopted(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    outside.take(run.external_id, Seen.RUNNING)
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).state is State.RUNNING
+    assert outside.asked("submit") == 1
+
+
+async def test_given_a_run_that_is_not_started_when_it_is_stopped_then_it_never_starts(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await stop(database, StopMode.SAVEPOINT)
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).state is State.CANCELED
+    assert outside.asked("submit") == 0
+
+
+async def test_given_a_running_run_when_it_is_canceled_then_that_is_carried_out(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor, 2)
+
+    assert (await now(supervisor, run)).state is State.CANCELED
+
+
+async def test_given_a_stop_with_savepoint_then_the_run_ends_and_says_where_the_savepoint_is(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    await stop(database, StopMode.SAVEPOINT)
+    await ticks(supervisor, 2)
+
+    ended = await now(supervisor, run)
+    assert (ended.state, ended.savepoint) == (State.FINISHED, f"/savepoints/{ended.stop_token}")
+
+
+async def test_given_a_savepoint_that_fails_then_the_stop_is_tried_again_under_a_new_token(
+    supervisor: Supervisor, database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.supervisor.loop.backoff_s", lambda attempts: 0.0)
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.fail_stops("the disk is full")
+    await stop(database, StopMode.SAVEPOINT)
+    await ticks(supervisor, 2)
+
+    trying = await now(supervisor, run)
+    assert (trying.state, trying.observed) == (State.STOPPING, "RUNNING")
+    assert "the disk is full" in (trying.reason or "")
+
+    outside.fail_stops(None)
+    await ticks(supervisor, 2)
+    assert (await now(supervisor, run)).state is State.FINISHED
+    assert outside.stops() == 3
+
+
+async def test_given_a_stop_with_savepoint_that_does_not_succeed_when_a_cancel_is_asked_for_then_it_replaces_it(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.fail_stops("the disk is full")
+    await stop(database, StopMode.SAVEPOINT)
+    await ticks(supervisor)
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor, 2)
+
+    assert (await now(supervisor, run)).state is State.CANCELED
+
+
+async def test_given_an_unreachable_place_then_a_stop_is_carried_out_when_it_answers_again(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.be_reachable(False)
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor, 2)
+    assert not (await now(supervisor, run)).state.ended
+    outside.be_reachable(True)
+    await ticks(supervisor, 2)
+
+    assert (await now(supervisor, run)).state is State.CANCELED
+
+
+async def test_given_a_place_that_hangs_then_others_are_served_meanwhile(database: Database, outside: Outside) -> None:
+    class Hanging(OutsideRunner):
+        async def observe(self, runs: Any) -> Any:
+            await asyncio.sleep(3600)
+
+    supervisor = Supervisor(database, "me", Pace(look_s=3600, submissions=1, drain_s=0))
+    supervisor.register("hanging", Hanging(outside))
+    supervisor.register("test", OutsideRunner(outside))
+    async with database.write() as session:
+        await create_run(session, "hanging", "job:hanging", {"place": "far away"})
+    run = await submit(database)
+    await supervisor.start()
+    try:
+        assert (await supervisor.wait(run.id, timeout_s=10)).state is State.RUNNING
+    finally:
+        await supervisor.stop()
+
+
+async def test_given_a_look_that_takes_too_long_then_the_place_counts_as_unreachable(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    class Hanging(OutsideRunner):
+        async def observe(self, runs: Any) -> Any:
+            await asyncio.sleep(3600)
+
+    supervisor.register("test", Hanging(outside))
+    run = await submit(database)
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).state is State.SUBMITTING
+    assert "no answer within 0.5 s" in supervisor.unreachable["outside"]
+
+
+async def test_given_a_runner_with_a_fault_then_it_is_recorded_on_the_run_and_the_loop_goes_on(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    class Faulty(OutsideRunner):
+        async def start(self, run: Run) -> None:
+            raise ZeroDivisionError("a fault of ours")
+
+    supervisor.register("faulty", Faulty(outside))
+    async with database.write() as session:
+        faulty = await create_run(session, "faulty", "job:faulty", {})
+    run = await submit(database)
+    await ticks(supervisor)
+
+    assert "ZeroDivisionError: a fault of ours" in ((await now(supervisor, faulty)).reason or "")
+    assert (await now(supervisor, run)).state is State.RUNNING
+
+
+async def test_given_a_kind_without_a_runner_then_the_run_says_so(supervisor: Supervisor, database: Database) -> None:
+    async with database.write() as session:
+        run = await create_run(session, "unheard of", "job:x", {})
+    await ticks(supervisor)
+
+    assert "unheard of" in ((await now(supervisor, run)).reason or "")
+
+
+async def test_given_a_started_loop_when_a_run_is_kicked_then_it_does_not_wait_for_the_tick(
+    database: Database, outside: Outside
+) -> None:
+    slow = Supervisor(database, "me", Pace(tick_s=60, lease_s=120))
+    slow.register("test", OutsideRunner(outside))
+    await slow.start()
+    try:
+        await asyncio.sleep(0.1)
+        run = await submit(database)
+        slow.kick(run.id)
+        assert (await slow.wait(run.id, timeout_s=10)).state is State.RUNNING
+
+        await stop(database, StopMode.CANCEL)
+        slow.kick(run.id)
+        await slow.settled()
+        assert set(outside.jobs().values()) == {"CANCELED"}
+    finally:
+        await slow.stop()
+
+
+async def test_given_a_stopped_supervisor_then_another_one_takes_its_runs_at_once(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await supervisor.start()
+    await supervisor.wait(run.id)
+    await supervisor.stop()
+
+    other = Supervisor(database, "other", PACE)
+    other.register("test", OutsideRunner(outside))
+    outside.becomes(Seen.FINISHED)
+    await ticks(other)
+    assert (await now(other, run)).state is State.FINISHED
+
+
+async def test_given_a_run_that_another_replica_holds_then_it_is_left_alone(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    other = Supervisor(database, "other", PACE)
+    other.register("test", OutsideRunner(outside))
+    before = outside.asked("look")
+    await ticks(other)
+
+    assert outside.asked("look") == before
+    assert (await now(other, run)).lease_owner == "me"
+
+
+async def test_given_an_observation_that_fails_with_a_fault_then_the_run_keeps_its_state(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+
+    class Broken(OutsideRunner):
+        async def observe(self, runs: Any) -> Any:
+            raise KeyError("a fault of ours")
+
+    supervisor.register("test", Broken(outside))
+    await ticks(supervisor)
+    assert (await now(supervisor, run)).state is State.RUNNING
+    assert "KeyError" in supervisor.unreachable["outside"]
