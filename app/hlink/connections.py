@@ -153,24 +153,6 @@ class Connections:
         return described
 
 
-_shared = Connections()
-
-
-async def check(table: Table) -> list[Problem]:
-    """:meth:`Connections.check` with the connections that all jobs of this process share."""
-    return await _shared.check(table)
-
-
-async def check_all(tables: Sequence[Table]) -> list[Problem]:
-    """:meth:`Connections.check_all` with the connections that all jobs of this process share."""
-    return await _shared.check_all(tables)
-
-
-async def close() -> None:
-    """Close the shared connections, at the service's end."""
-    await _shared.close()
-
-
 def unchecked(table: Table) -> str | None:
     """Why a table's connection is not, or not fully, checked before a run; None when it is."""
     match table.connector:

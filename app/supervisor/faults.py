@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 POINTS: Mapping[str, str] = MappingProxyType(
     {
+        "run.created": "a run is committed, the supervisor was not told of it",
         "transition.uncommitted": "a transition's UPDATE and event are written, not committed",
         "submitting.committed": "CREATED -> SUBMITTING is committed, the cluster was not asked yet",
         "submission.begun": "the attempt is committed, nothing was submitted yet",

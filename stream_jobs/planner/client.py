@@ -94,13 +94,14 @@ class Planner:
     def __init__(self, config: PlannerConfig, warm_up: WarmUp | None = None) -> None:
         self.config = config
         self.statistics = PlannerStatistics()
-        #: Called after each request with its kind and its seconds.
-        self.observer: Callable[[str, float], None] | None = None
+        #: Called after each request with its kind, how it ended (answered, timeout, died) and its seconds.
+        self.observer: Callable[[str, str, float], None] | None = None
         self._warm_up = warm_up
         self._idle: asyncio.Queue[_Process] = asyncio.Queue()
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: set[_Process] = set()
-        self._last_error = ""
+        #: Why a process did not start, the last time that one did not.
+        self.last_error = ""
 
     async def __aenter__(self) -> Planner:
         await self.start()
@@ -179,7 +180,7 @@ class Planner:
         try:
             process = await asyncio.wait_for(self._idle.get(), self.config.start_timeout_s)
         except TimeoutError:
-            reason = f": {self._last_error}" if self._last_error else ""
+            reason = f": {self.last_error}" if self.last_error else ""
             raise PlannerUnavailable(
                 f"no planner became ready within {self.config.start_timeout_s:.0f} s{reason}"
             ) from None
@@ -190,22 +191,25 @@ class Planner:
         limit = timeout_s or self.config.timeout_s
         began = time.perf_counter()
         self.statistics.requests += 1
+        outcome = "answered"
         try:
             answer = json.loads(await asyncio.wait_for(process.exchange(json.dumps(request)), limit))
         except TimeoutError:
+            outcome = "timeout"
             self._replace(process)
             raise PlannerTimeout(
                 f"the planner did not answer within {limit:g} s; it was replaced. Try again, and if it repeats, look "
                 "for a function in the statement that does not return."
             ) from None
         except (OSError, EOFError, ValueError) as error:
+            outcome = "died"
             self._replace(process)
             raise PlannerDied(
                 "the planner ended while it worked on this request; it was replaced. Try again."
             ) from error
         finally:
             if self.observer is not None:
-                self.observer(request["op"], time.perf_counter() - began)
+                self.observer(request["op"], outcome, time.perf_counter() - began)
         self._idle.put_nowait(process)
         return answer
 
@@ -232,8 +236,8 @@ class Planner:
                 await asyncio.wait_for(process.start(self.config), self.config.start_timeout_s)
                 break
             except (OSError, EOFError, TimeoutError, ValueError, PlannerError) as error:
-                self._last_error = str(error) or type(error).__name__
-                log.error("planner process did not start: %s", self._last_error)
+                self.last_error = str(error) or type(error).__name__
+                log.error("planner process did not start: %s", self.last_error)
                 self._processes.discard(process)
                 await process.kill()
                 await asyncio.sleep(pause)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stream_jobs.definitions import DefinitionError, Job, Secret, Table
@@ -46,7 +46,7 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
             first that Flink finds while it plans.
         PlannerError: the planner could not answer.
     """
-    tables, _ = _tables(job, job_id)
+    tables = _tables(job, job_id)
     drafts = await _drafts(planner, job)
     inserts = await asyncio.gather(*(_insert(planner, job, d, tables) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
@@ -62,9 +62,9 @@ async def explain(planner: Planner, planned: Plan) -> str:
     return str(answer.get("explanation", ""))
 
 
-def secrets_of(job: Job, job_id: str) -> dict[str, Secret]:
-    """The value of each placeholder that the job's plan holds."""
-    return _tables(job, job_id)[1]
+def secrets_of_tables(tables: Iterable[Table], job_id: str) -> dict[str, Secret]:
+    """The value of each placeholder that the plan of a job with these tables holds."""
+    return {name: value for table in tables for name, value in ddl.create_table(table, job_id).secrets.items()}
 
 
 def fill_in(compiled: str, secrets: Mapping[str, Secret]) -> str:
@@ -74,21 +74,17 @@ def fill_in(compiled: str, secrets: Mapping[str, Secret]) -> str:
     return compiled
 
 
-def _tables(job: Job, job_id: str) -> tuple[list[str], dict[str, Secret]]:
+def _tables(job: Job, job_id: str) -> list[str]:
     made: list[str] = []
-    secrets: dict[str, Secret] = {}
     problems: list[Problem] = []
     for table in job.tables:
         try:
-            statement = ddl.create_table(table, job_id)
+            made.append(ddl.create_table(table, job_id).text)
         except DefinitionError as error:
             problems.append(Problem(str(error), table=table.name))
-            continue
-        made.append(statement.text)
-        secrets.update(statement.secrets)
     if problems:
         raise InvalidJob(problems)
-    return made, secrets
+    return made
 
 
 async def _drafts(planner: Planner, job: Job) -> list[Draft]:

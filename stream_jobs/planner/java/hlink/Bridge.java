@@ -135,13 +135,20 @@ public final class Bridge {
         }
     }
 
-    /** Submits a compiled plan to the cluster that the options name; returns when Flink has accepted the job. */
+    /**
+     * Submits a compiled plan to the cluster that the options name; returns when Flink has accepted the job.
+     *
+     * <p>A failure says in {@code step} whether the plan could not be loaded (nothing was sent) or the submission failed.
+     */
     public String execute(String plan, Map<String, String> options) {
+        String step = "load";
         try (Session ignored = new Session(null, List.of(), options)) {
-            TableResult result = environment.loadPlan(PlanReference.fromJsonString(plan)).execute();
+            CompiledPlan loaded = environment.loadPlan(PlanReference.fromJsonString(plan));
+            step = "submit";
+            TableResult result = loaded.execute();
             return answer("jobId", result.getJobClient().map(JobClient::getJobID).map(Object::toString).orElse(""));
         } catch (Exception e) {
-            return failure(e);
+            return failure(e, Map.of("step", step));
         }
     }
 

@@ -1,0 +1,70 @@
+"""The way of a run to Flink: its version's compiled plan, with the secrets put in at the last moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from sqlmodel import col, select
+
+from app.database import Database
+from app.hlink.jobs.models import JobTableLink, JobVersion
+from app.hlink.tables import service as tables
+from app.hlink.tables.definition import to_definition
+from app.supervisor import Run
+from app.supervisor.runners.base import AlreadySubmitted, SubmissionRefused, SubmissionUncertain
+from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.plan import fill_in, secrets_of_tables
+from stream_jobs.sql.diagnosis import Refusal
+
+_DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
+
+
+class PlanSubmitter:
+    """Submits runs of SQL jobs through the planner."""
+
+    def __init__(self, database: Database, planner: Planner) -> None:
+        self._database = database
+        self._planner = planner
+
+    async def submit(self, run: Run) -> None:
+        """Submit a run under its ``external_id``.
+
+        Raises:
+            SubmissionRefused: nothing was started and nothing would be.
+            AlreadySubmitted: Flink has had this id.
+            SubmissionUncertain: it is not known whether Flink got it.
+        """
+        async with self._database.read() as session:
+            version = await session.get(JobVersion, run.spec["version"])
+            if version is None:
+                raise SubmissionRefused("The job's version that this run was to start is not there any more")
+            links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
+            used = await tables.find_all(session, [link.table_id for link in links])
+        secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
+        options = {**version.options, **_target(run)}
+        try:
+            answer = await self._planner.execute(fill_in(version.compiled, secrets), options)
+        except PlannerError as error:
+            raise SubmissionUncertain(str(error)) from error
+        if "error" not in answer:
+            return
+        refusal = Refusal.read(answer["error"])
+        if any(name in kind or name in message for kind, message in refusal.causes for name in _DUPLICATES):
+            raise AlreadySubmitted
+        if answer["error"].get("step") == "load":
+            raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
+        raise SubmissionUncertain(refusal.innermost)
+
+
+def _target(run: Run) -> Mapping[str, str]:
+    parts = urlsplit(str(run.spec["flink_url"]))
+    options = {
+        "execution.target": "remote",
+        "rest.address": parts.hostname or "",
+        "rest.port": str(parts.port or (443 if parts.scheme == "https" else 80)),
+        "$internal.pipeline.job-id": run.external_id,
+    }
+    if parts.scheme == "https":
+        options["security.ssl.rest.enabled"] = "true"
+    return options
