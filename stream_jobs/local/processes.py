@@ -65,6 +65,18 @@ def mentioning(path: Path) -> list[psutil.Process]:
     ]
 
 
+def working_in(folder: Path) -> list[psutil.Process]:
+    """The living processes whose current folder is this one, as far as this user may see it."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd() == str(folder) and running(process):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
 def start(
     command: Sequence[str | Path],
     *,

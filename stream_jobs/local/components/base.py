@@ -21,7 +21,7 @@ from stream_jobs.local.progress import Progress, Step
 from stream_jobs.local.state import State
 
 _POLL = 0.1
-_HANG_GRACE = 15.0
+HANG_GRACE = 15.0
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 6
 
@@ -154,7 +154,7 @@ class Component(ABC):
     def _becomes_healthy(self, process: psutil.Process, progress: Progress, cancelled: threading.Event) -> bool:
         """Wait for a process that somebody else started and that may still be starting."""
         age = time.time() - process.create_time()
-        deadline = time.monotonic() + max(_HANG_GRACE, self.start_timeout - age)
+        deadline = time.monotonic() + max(HANG_GRACE, self.start_timeout - age)
         while processes.running(process):
             lacking = self.complaint(process)
             if lacking is None:

@@ -101,6 +101,11 @@ class Postgres(Component):
         if not (self.data / "PG_VERSION").exists():
             progress(Step(self.name, "creating its data folder"))
             self._initialise()
+        # Backends outlive a killed server for a moment, and a new one refuses to start beside them. They hide their
+        # environment behind their process title, so they are known by their current folder.
+        processes.end(self.name, processes.working_in(self.data), signal=signal.SIGQUIT, grace=5.0)
+        # What a killed server left; the server would believe it if the pid in it were in use again.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _make_reachable(self) -> None:
         user = self.user()
