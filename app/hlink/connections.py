@@ -434,7 +434,7 @@ def _look_at_mysql(connection: JdbcConnection) -> _FoundTable | None:
     with session, session.cursor() as cursor:
         where = "WHERE table_schema = %s AND table_name = %s"
         cursor.execute(
-            "SELECT column_name, data_type, is_nullable = 'NO' AND column_default IS NULL "
+            "SELECT column_name, column_type, is_nullable = 'NO' AND column_default IS NULL "
             f"AND extra NOT LIKE '%%auto_increment%%' AND extra NOT LIKE '%%GENERATED%%' "
             f"FROM information_schema.columns {where} ORDER BY ordinal_position",
             [schema or database, name],
@@ -513,12 +513,12 @@ def _compare(table: Table, connection: JdbcConnection, kind: str, found: _FoundT
 def _type_fault(column: Column, match: _Found, kind: str, writes: bool) -> tuple[str, str] | None:
     types = database_types()
     name = "ARRAY" if column.fields else parse(column.type).name
-    family = "array" if match.type.endswith("[]") else types.families[kind].get(match.type.lower(), match.type)
+    family = "array" if match.type.endswith("[]") else _family(types.families[kind], match.type)
     fitting = (types.writes if writes else types.reads).get(name, ())
     if family in fitting:
         return None
-    # tinyint(1) is MySQL's boolean
-    if kind == "mysql" and name == "BOOLEAN" and match.type.lower() == "tinyint":
+    # MySQL's driver reads tinyint(1) as a boolean, unless the URL says otherwise (tinyInt1isBit=false).
+    if kind == "mysql" and match.type.lower().startswith("tinyint") and "integer" in fitting:
         return None
     direction = "written to" if writes else "read from"
     others = sorted(
@@ -528,6 +528,13 @@ def _type_fault(column: Column, match: _Found, kind: str, writes: bool) -> tuple
         f"a {column.type} cannot be {direction} the database's {match.type}",
         f"use one of: {', '.join(others)}" if others else "cast it in a view of the database, and use the view",
     )
+
+
+def _family(families: Mapping[str, str], database_type: str) -> str:
+    """The family of a type such as ``bigint(20) unsigned``: as it is written, or without its length."""
+    written = database_type.lower()
+    bare = re.sub(r"\(.*?\)", "", written)
+    return families.get(written) or families.get(bare) or families.get(bare.split(" ")[0]) or written
 
 
 def _key_problems(table: Table, connection: JdbcConnection, kind: str, found: _FoundTable) -> list[Problem]:

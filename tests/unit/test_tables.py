@@ -439,6 +439,13 @@ def test_a_database_table_holds_only_what_its_dialect_has() -> None:
     ]
 
 
+def test_arrays_of_postgresql_can_be_read_and_not_written() -> None:
+    columns = [{"name": "id", "flink_type": "INT", "join_key": 1}, {"name": "a", "flink_type": "ARRAY<INT>"}]
+    assert to_definition(jdbc("side", columns=columns)).columns[1].type == "ARRAY<INT>"
+    (problem,) = refusals(jdbc("sink", columns=columns))
+    assert "column a: a postgresql table cannot hold ARRAY" in problem
+
+
 def test_a_sink_has_no_computed_columns() -> None:
     columns = [{"name": "id", "flink_type": "INT"}, {"name": "p", "expression": "PROCTIME()"}]
     assert refusals(kafka_sink(columns)) == [
@@ -475,7 +482,7 @@ def test_secrets_are_not_in_the_representation() -> None:
 # The data files
 
 
-@pytest.mark.parametrize("name", ["fields", "types", "reserved_words"])
+@pytest.mark.parametrize("name", ["fields", "types", "reserved_words", "database_types"])
 def test_data_files_hold_to_their_schema(name: str) -> None:
     document = json.loads((catalogue.FOLDER / f"{name}.json").read_text("utf-8"))
     schema = json.loads((catalogue.FOLDER / f"{name}.schema.json").read_text("utf-8"))
@@ -486,7 +493,8 @@ def test_types_of_the_data_file_are_types_of_the_grammar() -> None:
     from app.hlink.tables.column_types import known
 
     assert set(known().types) <= set(types.ATOMIC)
-    assert set().union(*known().jdbc.values()) <= {*types.ATOMIC, "ARRAY"}
+    for of_role in known().jdbc.values():
+        assert set().union(*of_role.values()) <= {*types.ATOMIC, "ARRAY"}
     for rule in known().types.values():
         assert not rule.bare or types.parse(rule.bare)
 

@@ -43,12 +43,12 @@ class TypeRule:
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Catalogue:
-    """The content of ``schemas/hlink/types.json``; ``jdbc`` says which types a database's dialect has."""
+    """The content of ``schemas/hlink/types.json``; ``jdbc``: a role's and database's types."""
 
     source: str
     types: Mapping[str, TypeRule]
     suggestions: Mapping[str, str]
-    jdbc: Mapping[str, frozenset[str]]
+    jdbc: Mapping[str, Mapping[str, frozenset[str]]]
 
 
 @cache

@@ -192,7 +192,7 @@ class _Draft:
 
     def check_types(self) -> None:
         """What the connector cannot carry."""
-        carried = column_types.known().jdbc.get(self.stored.kind)
+        carried = column_types.known().jdbc.get(self.stored.role, {}).get(self.stored.kind)
         for node in self.nodes:
             if self.stored.role == Role.SINK and node.expression:
                 self.refuse_column(

@@ -1,0 +1,159 @@
+"""The service's OpenAPI document declares what the published Hlink API declares: names and types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+
+PUBLISHED = {
+    f"{endpoint['method']} {endpoint['path']}": endpoint
+    for endpoint in json.loads((Path(__file__).parent / "hlink.json").read_text("utf-8"))["endpoints"]
+}
+
+SERVED = (
+    "POST /cluster/add",
+    "GET /cluster/list",
+    "GET /cluster/info",
+    "GET /cluster/check/list",
+    "GET /dashboard/clusterInfo",
+    "POST /ds/addDO",
+    "GET /ds/get",
+    "GET /ds/list",
+    "GET /ds/checkTableName",
+    "POST /jobs/addDO",
+    "POST /jobs/run/{jobId}",
+    "POST /jobs/cancel/{jobId}",
+    "GET /jobs/list",
+    "GET /jobs/{jobId}",
+    "GET /jobs/overview/{jobId}",
+)
+
+MAY_COME_OTHERWISE = {
+    # A JSON or form body may carry them instead, so the query cannot demand them.
+    "POST /cluster/add": {"name", "address", "type"},
+    # Published as the body of a GET; the query carries it as well.
+    "GET /ds/checkTableName": {"tableName"},
+}
+
+Schema = Mapping[str, Any]
+
+
+class Document:
+    """An OpenAPI 3 document, read as the published one is written."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._content = content
+
+    def operation(self, endpoint: str) -> Mapping[str, Any]:
+        method, path = endpoint.split()
+        for template, operations in self._content["paths"].items():
+            if _shape(template) == _shape(path) and method.lower() in operations:
+                found: Mapping[str, Any] = operations[method.lower()]
+                return found
+        pytest.fail(f"{endpoint} is not served")
+
+    def resolved(self, schema: Schema) -> Schema:
+        """The schema itself: references followed, "or null" taken away."""
+        while True:
+            if "$ref" in schema:
+                name = schema["$ref"].rsplit("/", 1)[1]
+                schema = self._content["components"]["schemas"][name]
+                continue
+            others = [one for one in schema.get("anyOf", []) if one.get("type") != "null"]
+            if len(others) != 1:
+                return schema
+            schema = others[0]
+
+    def type(self, schema: Schema) -> str:
+        """The type in Swagger 2 notation."""
+        found = self.resolved(schema)
+        name = str(found.get("type", "object"))
+        return f"{name}({found['format']})" if "format" in found else name
+
+    def fields(self, schema: Schema) -> Mapping[str, Schema]:
+        """The fields of an object, of an array's items, or of a map's values."""
+        found = self.resolved(schema)
+        if "items" in found:
+            return self.fields(found["items"])
+        properties: Mapping[str, Schema] = found.get("properties", {})
+        return properties
+
+    def differences(self, published: Mapping[str, Any], schema: Schema, where: str) -> Iterator[str]:
+        """What of a published tree of fields the schema lacks or gives another type."""
+        declared = self.fields(schema)
+        for name, entry in published.items():
+            wanted, below = entry if isinstance(entry, list) else (entry, {})
+            if name not in declared:
+                yield f"{where}.{name} is missing"
+                continue
+            found = self.type(declared[name])
+            if found != wanted:
+                yield f"{where}.{name} is {found}, published as {wanted}"
+            yield from self.differences(below, declared[name], f"{where}.{name}")
+
+
+def _shape(path: str) -> list[str]:
+    return ["{}" if part.startswith("{") else part for part in path.rstrip("/").split("/")]
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
+    return Document(create_app(Settings(home=tmp_path_factory.mktemp("home"))).openapi())
+
+
+@pytest.mark.parametrize("endpoint", SERVED)
+def test_parameters_are_declared_as_published(document: Document, endpoint: str) -> None:
+    declared = (
+        {(parameter["in"], parameter["name"]): parameter for parameter in document.operation(endpoint)["parameters"]}
+        if "parameters" in document.operation(endpoint)
+        else {}
+    )
+    otherwise = MAY_COME_OTHERWISE.get(endpoint, set())
+    differences = []
+    for published in PUBLISHED[endpoint].get("parameters", []):
+        name, place = published["name"], published["in"]
+        parameter = declared.get(("query" if name in otherwise else place, name))
+        if parameter is None:
+            differences.append(f"{place} {name} is missing")
+            continue
+        found = document.type(parameter["schema"])
+        if found != published["type"]:
+            differences.append(f"{place} {name} is {found}, published as {published['type']}")
+        if parameter["required"] and not published.get("required"):
+            differences.append(f"{place} {name} is demanded, published as optional")
+        if published.get("required") and not parameter["required"] and name not in otherwise:
+            differences.append(f"{place} {name} is optional, published as required")
+    assert differences == []
+
+
+@pytest.mark.parametrize("endpoint", [name for name in SERVED if "body" in PUBLISHED[name]])
+def test_bodies_are_declared_as_published(document: Document, endpoint: str) -> None:
+    schema = document.operation(endpoint)["requestBody"]["content"]["application/json"]["schema"]
+    assert list(document.differences(PUBLISHED[endpoint]["body"], schema, "body")) == []
+    assert not document.resolved(schema).get("required"), "every published field of a body is optional"
+
+
+@pytest.mark.parametrize("endpoint", SERVED)
+def test_answers_are_declared_as_published(document: Document, endpoint: str) -> None:
+    schema = document.operation(endpoint)["responses"]["200"]["content"]["application/json"]["schema"]
+    assert list(document.differences(PUBLISHED[endpoint]["response"], schema, "answer")) == []
+
+
+@pytest.mark.parametrize("endpoint", [name for name in SERVED if "body" in PUBLISHED[name]])
+def test_a_wrong_type_would_be_noticed(document: Document, endpoint: str) -> None:
+    schema = document.operation(endpoint)["requestBody"]["content"]["application/json"]["schema"]
+    assert list(document.differences({"id": "string", "nothing": "string"}, schema, "body")) == [
+        "body.id is integer(int64), published as string",
+        "body.nothing is missing",
+    ]
+
+
+def test_every_served_endpoint_is_a_published_one() -> None:
+    assert set(SERVED) <= set(PUBLISHED)

@@ -1,0 +1,271 @@
+"""Tables over HTTP: stored as definitions, searched, shown with credentials masked, refused with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from app.hlink.answers import envelope
+from app.hlink.tables import routes as tables
+from app.main import create_app
+from app.service import Family, Service
+from app.settings import Settings
+
+Api = httpx.AsyncClient
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Api, Service]]:
+    """The service with its tables only: they need neither planner nor cluster."""
+    family = Family("tables", [tables.router], ["/ds"], envelope)
+    monkeypatch.setattr("app.main.load_families", lambda: [family])
+    app = create_app(Settings(home=tmp_path))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://hlink") as client:
+            yield client, app.state.service
+
+
+@pytest.fixture
+def api(service: tuple[Api, Service]) -> Api:
+    return service[0]
+
+
+def fields(**values: Any) -> Json:
+    return {"jsonValue": [{"fieldName": name, "fieldValue": value} for name, value in values.items()]}
+
+
+def source(**changed: Any) -> Json:
+    table = {
+        "dsName": "Orders from the shop",
+        "tableName": "orders",
+        "dsType": "source",
+        "tableType": "kafka",
+        "schemaType": 0,
+        "dsSchemaColumnVOS": [
+            {"name": "root", "flinkType": "ROW", "virtualId": "1", "virtualPid": "0", "level": 0},
+            {"name": "id", "flinkType": "BIGINT", "virtualId": "2", "virtualPid": "1", "level": 1},
+            {"name": "order", "flinkType": "ROW", "virtualId": "3", "virtualPid": "1", "level": 1},
+            {"name": "price", "flinkType": "DOUBLE", "virtualId": "4", "virtualPid": "3", "level": 2},
+        ],
+        "jsonFieldVO": fields(bootstrap_servers="kafka:9092", connector_topic="orders", group_id="hlink"),
+    }
+    return table | changed
+
+
+def sink(**changed: Any) -> Json:
+    table = {
+        "dsName": "Results",
+        "tableName": "results",
+        "dsType": "sink",
+        "tableType": "mysql",
+        "dsSchemaColumnVOS": [{"name": "id", "flinkType": "BIGINT"}],
+        "jsonFieldVO": fields(
+            connector_url="jdbc:mysql://db:3306/shop",
+            table_name="results",
+            connector_username="hlink",
+            connector_password="pa55-word",
+        ),
+    }
+    return table | changed
+
+
+async def add(api: Api, table: Json) -> int:
+    answer = (await api.post("/ds/addDO", json=table)).json()
+    assert answer["success"], answer["msg"]
+    return int(answer["data"]["id"])
+
+
+async def refusal(api: Api, table: Json) -> str:
+    response = await api.post("/ds/addDO", json=table)
+    answer = response.json()
+    assert response.status_code == 200
+    assert answer["success"] is False
+    return str(answer["msg"])
+
+
+async def test_a_table_comes_back_as_it_was_sent(api: Api) -> None:
+    sent = source(schemaFile='{"id": 1}')
+    table_id = await add(api, sent)
+    got = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    assert {name: got[name] for name in ("dsName", "tableName", "dsType", "tableType", "schemaType", "schemaFile")} == {
+        name: sent[name] for name in ("dsName", "tableName", "dsType", "tableType", "schemaType", "schemaFile")
+    }
+    tree = [(c["name"], c["flinkType"], c["virtualId"], c["virtualPid"], c["level"]) for c in got["dsSchemaColumnVOS"]]
+    assert tree == [
+        (c["name"], c["flinkType"], c["virtualId"], c["virtualPid"], c["level"]) for c in sent["dsSchemaColumnVOS"]
+    ]
+    assert got["structureType"] == 1
+    assert got["createTime"].endswith("+00:00")
+
+
+async def test_the_form_comes_back_filled_in_with_defaults_and_choices(api: Api) -> None:
+    values = fields(bootstrap_servers="k:1", connector_topic="t", group_id="g", startup_mode="specific-offsets")
+    values["jsonValue"][-1]["option"] = [
+        {"name": "specific-offsets", "unionFields": [{"fieldName": "partition_offset", "fieldValue": "0,42"}]},
+        {"name": "timestamp", "unionFields": [{"fieldName": "startup_timestamp", "fieldValue": "not read"}]},
+    ]
+    table_id = await add(api, source(jsonFieldVO=values))
+    form = (await api.get("/ds/get", params={"id": table_id})).json()["data"]["jsonFieldVO"]
+    by_name = {field["fieldName"]: field for field in form["jsonValue"]}
+    assert by_name["watermark_delay"]["fieldValue"] == "0"
+    startup = by_name["startup_mode"]
+    assert (startup["type"], startup["defaultValue"], startup["required"]) == ("combobox", "latest-offset", True)
+    chosen = next(option for option in startup["option"] if option["name"] == startup["fieldValue"])
+    assert chosen["hasUnion"] is True
+    assert [(u["fieldName"], u["fieldValue"]) for u in chosen["unionFields"]] == [("partition_offset", "0,42")]
+
+
+async def test_the_generated_ddl_is_shown_for_sources_and_sinks_only(api: Api) -> None:
+    await add(api, source())
+    side = sink(dsType="side", tableName="products")
+    side["dsSchemaColumnVOS"] = [{"name": "id", "flinkType": "BIGINT", "joinKey": 1}]
+    side_id = await add(api, side)
+    (record,) = (await api.get("/ds/list", params={"dsType": "source"})).json()["data"]["records"]
+    assert record["dsDdl"].startswith("CREATE TABLE `orders` (")
+    assert (await api.get("/ds/get", params={"id": side_id})).json()["data"]["dsDdl"] == ""
+
+
+async def test_a_password_never_comes_back(service: tuple[Api, Service]) -> None:
+    api, running = service
+    table_id = await add(api, sink())
+    shown = await api.get("/ds/get", params={"id": table_id})
+    listed = await api.get("/ds/list", params={"dsType": "sink"})
+    assert "pa55-word" not in shown.text + listed.text
+    values = {f["fieldName"]: f["fieldValue"] for f in shown.json()["data"]["jsonFieldVO"]["jsonValue"]}
+    assert values["connector_password"] == "******"
+    async with running.database.read() as session:
+        row = (await session.execute(text("SELECT fields, secrets FROM hlink_table"))).one()
+    assert "pa55-word" not in row.fields
+    assert "pa55-word" in row.secrets
+
+
+async def test_a_refusal_does_not_repeat_the_password(api: Api) -> None:
+    broken = sink(dsSchemaColumnVOS=[{"name": "id", "flinkType": "NUMBER"}])
+    response = await api.post("/ds/addDO", json=broken)
+    assert "pa55-word" not in response.text
+
+
+async def test_numbers_and_booleans_may_come_as_themselves(api: Api) -> None:
+    values = fields(bootstrap_servers="k:1", connector_topic="t", group_id=7, watermark_delay=5000)
+    table_id = await add(api, source(jsonFieldVO=values, schemaType="0", createTime="", id=0))
+    form = (await api.get("/ds/get", params={"id": table_id})).json()["data"]["jsonFieldVO"]["jsonValue"]
+    got = {field["fieldName"]: field["fieldValue"] for field in form}
+    assert (got["group_id"], got["watermark_delay"]) == ("7", "5000")
+
+
+async def test_lists_filter_by_every_field_and_page(api: Api) -> None:
+    for number in range(3):
+        await add(api, source(dsName=f"Shop 100% {number}", tableName=f"orders_{number}", dsVersion=number))
+    await add(api, sink())
+
+    async def found(**query: Any) -> list[str]:
+        answer = (await api.get("/ds/list", params={"dsType": "source"} | query)).json()["data"]
+        return [record["tableName"] for record in answer["records"]]
+
+    assert await found() == ["orders_2", "orders_1", "orders_0"]
+    assert await found(dsType="sink") == ["results"]
+    assert await found(dsName="shop 100%") == ["orders_2", "orders_1", "orders_0"]
+    assert await found(dsName="100_") == []
+    assert await found(tableName="ERS_1") == ["orders_1"]
+    assert await found(dsVersion=2) == ["orders_2"]
+    assert await found(tableType="mysql") == []
+    assert await found(schemaType=1) == []
+    assert await found(structureType=1, dsName="") == ["orders_2", "orders_1", "orders_0"]
+    page = (await api.get("/ds/list", params={"dsType": "source", "curPage": 2, "pageSize": 2})).json()["data"]
+    assert [record["tableName"] for record in page["records"]] == ["orders_0"]
+    assert (page["total"], page["pages"], page["current"], page["size"]) == (3, 2, 2, 2)
+    assert page["searchCount"] is True
+
+
+async def test_page_bounds_are_brought_into_bounds(api: Api) -> None:
+    page = (await api.get("/ds/list", params={"dsType": "source", "curPage": 0, "pageSize": 0})).json()["data"]
+    assert (page["current"], page["size"], page["pages"]) == (1, 10, 0)
+    page = (await api.get("/ds/list", params={"dsType": "source", "pageSize": 100000})).json()["data"]
+    assert page["size"] == 500
+
+
+async def test_a_list_says_which_field_it_lacks_or_cannot_read(api: Api) -> None:
+    assert (await api.get("/ds/list")).json()["msg"] == "dsType: Field required"
+    answer = (await api.get("/ds/list", params={"dsType": "source", "schemaType": "json"})).json()
+    assert answer["success"] is False
+    assert "schemaType" in answer["msg"]
+
+
+async def test_an_unknown_table_is_not_found(api: Api) -> None:
+    response = await api.get("/ds/get", params={"id": 1})
+    assert response.status_code == 404
+    assert response.json()["msg"] == "There is no table 1: /ds/list shows those there are"
+
+
+async def test_a_refusal_lists_every_problem_with_its_place(api: Api) -> None:
+    table = source(dsName="", tableName="select")
+    table["dsSchemaColumnVOS"][1]["flinkType"] = "NUMBER"
+    answer = (await api.post("/ds/addDO", json=table)).json()
+    assert [(p.get("table"), p["field"], p["message"]) for p in answer["problems"]] == [
+        (None, "dsName", "the table has no name"),
+        (None, "tableName", "'select' is a reserved word of Flink SQL"),
+        ("select", "column id", "'NUMBER' is not a type of Flink SQL; write DECIMAL(p, s)"),
+    ]
+
+
+async def test_an_alias_is_unique_over_all_roles(api: Api) -> None:
+    await add(api, source())
+    assert await refusal(api, sink(tableName="orders")) == (
+        "There is a table called 'orders' already ('Orders from the shop', a source table): choose another tableName"
+    )
+
+
+async def test_the_published_example_without_columns_is_refused_for_what_it_lacks(api: Api) -> None:
+    assert await refusal(api, source(dsSchemaColumnVOS=[None])) == (
+        "table orders: the table has no columns (send them in dsSchemaColumnVOS)"
+    )
+
+
+async def test_names_that_are_too_long_are_refused(api: Api) -> None:
+    assert await refusal(api, source(dsName="n" * 201)) == "dsName: it has 201 characters (use at most 200)"
+
+
+async def test_text_that_no_database_can_store_is_refused(api: Api) -> None:
+    message = await refusal(api, source(dsName="a\x00b"))
+    assert "dsName" in message
+    assert "NUL character" in message
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param({"params": {"tableName": "orders"}}, id="query"),
+        pytest.param({"json": {"tableName": "orders"}}, id="JSON object"),
+        pytest.param({"json": "orders"}, id="JSON text"),
+        pytest.param({"content": "orders"}, id="bare text"),
+    ],
+)
+async def test_check_table_name_takes_the_name_wherever_it_comes(api: Api, request_: Json) -> None:
+    assert (await api.request("GET", "/ds/checkTableName", **request_)).json()["success"] is True
+    table_id = await add(api, source())
+    answer = (await api.request("GET", "/ds/checkTableName", **request_)).json()
+    assert (answer["success"], answer["code"]) == (False, 409)
+    assert answer["msg"].startswith("There is a table called 'orders' already")
+    itself = request_ | {"params": request_.get("params", {}) | {"dsId": table_id}}
+    assert (await api.request("GET", "/ds/checkTableName", **itself)).json()["success"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("User", "'User' is a reserved word of Flink SQL (choose another name, such as User_table)"),
+        ("a-b", "'a-b' cannot be the name of a table (use letters, digits and underscores"),
+        ("", "tableName: the table has no name"),
+    ],
+)
+async def test_check_table_name_refuses_what_cannot_be_a_name(api: Api, name: str, message: str) -> None:
+    answer = (await api.get("/ds/checkTableName", params={"tableName": name})).json()
+    assert answer["success"] is False
+    assert message in answer["msg"]
