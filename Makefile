@@ -25,4 +25,12 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-.PHONY: help setup
+lock: ## the locks, from pyproject.toml (needs the environment)
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
+	echo 'uv==$(shell $(BIN)/uv --version | cut -d" " -f2)' | $(BIN)/uv pip compile $(LOCK) - -o requirements-setup.lock
+
+# Hashes of every platform's files for both Pythons, and no address.
+LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+.PHONY: help setup lock
