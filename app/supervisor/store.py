@@ -242,12 +242,7 @@ class Store:
 
     async def note(self, run: Run, what: str, message: str | None = None, **columns: Any) -> Run | None:
         """Change columns without changing the state, and say so in an event. None when somebody was faster."""
-        async with self._database.write() as session:
-            noted = await _update(session, run.id, self._mine(run), **columns)
-            if noted is not None:
-                self._tell(session, noted, what, message)
-                await session.flush()
-        return noted
+        return await self._note(run, self._mine(run), what, message, **columns)
 
     async def explain(self, run: Run, reason: str, what: str = "waiting") -> None:
         """Note what keeps the run from its next state; the same reason again writes nothing."""
@@ -255,9 +250,13 @@ class Store:
             await self.note(run, what, reason, reason=reason)
 
     async def begin_submission(self, run: Run, incarnation: str | None) -> Run | None:
-        """Note, before anything is submitted, that it is about to be, and to which life of the outside system."""
-        return await self.note(
+        """Note, before anything is submitted, that it is about to be, and to which life of the outside system.
+
+        None also when a stop has been asked for meanwhile: then it is not started any more.
+        """
+        return await self._note(
             run,
+            self._mine(run) & (col(Run.desired) == Desired.RUNNING),
             "submission",
             f"attempt {run.attempts + 1}",
             attempts=run.attempts + 1,
@@ -347,6 +346,16 @@ class Store:
 
     def _mine(self, run: Run) -> ColumnElement[bool]:
         return (col(Run.lease_owner) == self.owner) & (col(Run.state) == run.state) & _ACTIVE
+
+    async def _note(
+        self, run: Run, guard: ColumnElement[bool], what: str, message: str | None, **columns: Any
+    ) -> Run | None:
+        async with self._database.write() as session:
+            noted = await _update(session, run.id, guard, **columns)
+            if noted is not None:
+                self._tell(session, noted, what, message)
+                await session.flush()
+        return noted
 
     async def _move(self, session: AsyncSession, run: Run, target: State, **columns: Any) -> Run | None:
         if target in ENDED:

@@ -1,0 +1,243 @@
+"""Replicas as real processes: killed between every two steps, and sharing one database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.database import Database
+from app.ids import NodeLease
+from app.migrations import migrate
+from app.settings import Settings
+from app.supervisor import Run, State, StopMode, create_run, request_stop
+from app.supervisor.faults import POINTS, VARIABLE
+from app.supervisor.store import events
+from app.supervisor.transitions import Seen
+from stream_jobs.local.endpoints import Endpoints
+from tests.databases import postgres_schema
+from tests.outside import Outside
+from tests.replica import LEASE_S, TICK_S
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class World:
+    """A database, an outside system, and replicas that work on them."""
+
+    def __init__(self, url: str, outside: Path) -> None:
+        self.url = url
+        self.database = Database(Settings.model_validate({"database_url": url}).database())
+        self.outside = Outside(outside)
+        self.replicas: list[asyncio.subprocess.Process] = []
+
+    async def start_replica(self, crash_at: str | None = None) -> asyncio.subprocess.Process:
+        environment = {**os.environ, **({VARIABLE: crash_at} if crash_at else {})}
+        replica = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tests.replica", self.url, str(self.outside.path)),
+            cwd=ROOT,
+            env=environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        self.replicas.append(replica)
+        return replica
+
+    async def create(self, subject: str = "job:1", **spec: Any) -> Run:
+        async with self.database.write() as session:
+            return await create_run(session, "test", subject, spec)
+
+    async def stop(self, mode: StopMode, subject: str = "job:1") -> None:
+        async with self.database.write() as session:
+            await request_stop(session, subject, mode)
+
+    async def load(self, run: Run) -> Run:
+        async with self.database.read() as session:
+            found = await session.get(Run, run.id)
+        assert found is not None
+        return found
+
+    async def until(self, run: Run, holds: Callable[[Run], bool], within_s: float = 30.0) -> Run:
+        deadline = time.monotonic() + within_s
+        while not holds(found := await self.load(run)):
+            assert time.monotonic() < deadline, f"still {found!r}"
+            await asyncio.sleep(0.05)
+        return found
+
+    async def close(self) -> None:
+        for replica in self.replicas:
+            with suppress(ProcessLookupError):
+                replica.kill()
+            await replica.wait()
+        self.outside.close()
+        await self.database.close()
+
+
+async def _world(url: str, tmp_path: Path) -> World:
+    made = World(url, tmp_path / "outside.db")
+    await migrate(made.database)
+    await NodeLease(made.database).claim()
+    return made
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """On SQLite."""
+    made = await _world(f"sqlite:///{tmp_path}/hlink.db", tmp_path)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def schema(endpoints: Endpoints) -> Iterator[str]:
+    with postgres_schema(endpoints.postgres) as address:
+        yield address
+
+
+@pytest.fixture
+async def shared_world(schema: str, tmp_path: Path) -> AsyncIterator[World]:
+    """On PostgreSQL."""
+    made = await _world(schema, tmp_path)
+    yield made
+    await made.close()
+
+
+async def died(replica: asyncio.subprocess.Process) -> None:
+    assert await asyncio.wait_for(replica.wait(), 30) == -signal.SIGKILL
+
+
+# Killed at each step. Whatever the moment, another replica must end up with one job and the right outcome.
+
+STARTING = (
+    "lease.claimed",
+    "transition.uncommitted",
+    "submitting.committed",
+    "submission.begun",
+    "submission.done",
+    "submission.noted",
+)
+STOPPING = ("stop.begun", "stop.asked", "stop.noted")
+
+
+def test_every_crash_point_is_tried_below() -> None:
+    in_the_families = {"run.created"}
+    assert {*STARTING, *STOPPING, "submission.refused", "observation.unrecorded"} == set(POINTS) - in_the_families
+
+
+@pytest.mark.parametrize("point", STARTING)
+async def test_given_a_service_killed_while_it_starts_a_run_then_the_next_one_brings_it_to_run_once(
+    world: World, point: str
+) -> None:
+    run = await world.create()
+    await died(await world.start_replica(point))
+    await world.start_replica()
+
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    assert world.outside.jobs() == {run.external_id: "RUNNING"}
+    assert world.outside.ever() == 1
+
+
+async def test_given_a_service_killed_on_a_refusal_then_the_next_one_is_told_the_same(world: World) -> None:
+    run = await world.create(refuse="no such table")
+    await died(await world.start_replica("submission.refused"))
+    assert (await world.load(run)).state is State.SUBMITTING
+    await world.start_replica()
+
+    assert (await world.until(run, lambda run: run.state is State.FAILED)).reason == "no such table"
+    assert world.outside.ever() == 0
+
+
+@pytest.mark.parametrize("point", STOPPING)
+@pytest.mark.parametrize(("mode", "end"), [(StopMode.CANCEL, State.CANCELED), (StopMode.SAVEPOINT, State.FINISHED)])
+async def test_given_a_service_killed_while_it_stops_a_run_then_the_next_one_carries_the_stop_out(
+    world: World, point: str, mode: StopMode, end: State
+) -> None:
+    run = await world.create()
+    first = await world.start_replica(point)
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    await world.stop(mode)
+    await died(first)
+    await world.start_replica()
+
+    ended = await world.until(run, lambda run: run.state is end)
+    assert ended.savepoint == (f"/savepoints/{ended.stop_token}" if mode is StopMode.SAVEPOINT else None)
+    assert world.outside.stops() == 1
+
+
+async def test_given_a_service_killed_before_it_records_an_end_then_the_next_one_records_it(world: World) -> None:
+    run = await world.create()
+    first = await world.start_replica()
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    first.kill()
+    await first.wait()
+    second = await world.start_replica("observation.unrecorded")
+    world.outside.becomes(Seen.FAILED)
+    await died(second)
+    assert (await world.load(run)).state is State.RUNNING
+    await world.start_replica()
+
+    assert (await world.until(run, lambda run: run.state is State.FAILED)).reason == "it broke"
+
+
+# Replicas that share a database
+
+
+async def test_given_two_replicas_on_one_database_then_every_run_is_handled_by_one_of_them(shared_world: World) -> None:
+    world = shared_world
+    runs = [await world.create(f"job:{number}") for number in range(30)]
+    await asyncio.gather(world.start_replica(), world.start_replica())
+    more = [await world.create(f"more:{number}") for number in range(30)]
+
+    for run in (*runs, *more):
+        await world.until(run, lambda run: run.state is State.RUNNING)
+    submitted = [external_id for external_id, _ in world.outside.askers("submit")]
+    assert sorted(submitted) == sorted(run.external_id for run in (*runs, *more))
+    assert world.outside.ever() == 60
+
+
+async def test_given_a_killed_replica_then_its_runs_are_taken_over_within_lease_and_tick(shared_world: World) -> None:
+    world = shared_world
+    run = await world.create()
+    first = await world.start_replica()
+    held = await world.until(run, lambda run: run.state is State.RUNNING)
+    second = await world.start_replica()
+    assert second.stdout is not None
+    await asyncio.wait_for(second.stdout.readline(), 30)
+    await asyncio.sleep(2 * LEASE_S)
+    assert (await world.load(run)).lease_owner == held.lease_owner
+
+    first.kill()
+    await first.wait()
+    killed_at = time.monotonic()
+    await world.until(run, lambda run: run.lease_owner not in (held.lease_owner, None))
+    took_s = time.monotonic() - killed_at
+    assert took_s <= LEASE_S + TICK_S + 0.5, "half a second more than promised, for a machine busy with other tests"
+    assert second.returncode is None
+    async with world.database.read() as session:
+        assert "taken over" in [event.what for event in await events(session, run.id)]
+
+
+async def test_given_a_replica_that_ends_in_order_then_its_runs_are_free_at_once(world: World) -> None:
+    run = await world.create()
+    replica = await world.start_replica()
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    assert replica.stdin is not None
+    replica.stdin.close()
+
+    assert await asyncio.wait_for(replica.wait(), 15) == 0
+    assert (await world.load(run)).lease_owner is None
+
+
+async def test_given_a_crash_point_that_does_not_exist_then_the_service_refuses_to_start(world: World) -> None:
+    replica = await world.start_replica("no.such.point")
+
+    assert await asyncio.wait_for(replica.wait(), 30) not in (0, -signal.SIGKILL)
