@@ -35,6 +35,10 @@ class NotFound(HlinkError):
     """What was named does not exist."""
 
 
+class NoSuchAddress(NotFound):
+    """The path of the request leads nowhere."""
+
+
 class Conflict(HlinkError):
     """What was asked contradicts what is already so, for instance a second run of a running job."""
 
@@ -123,7 +127,7 @@ def in_domain_words(error: Exception) -> HlinkError:
         case HTTPException(status_code=403):
             return Forbidden(str(error.detail))
         case HTTPException(status_code=404):
-            return NotFound("There is nothing at this address")
+            return NoSuchAddress("There is nothing at this address")
         case HTTPException() if error.status_code < 500:
             return InvalidInput(str(error.detail))
         case SQLAlchemyError():

@@ -6,31 +6,47 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from app.errors import Conflict, Forbidden, HlinkError, InvalidInput, NotFound, Unauthorised, Unavailable
+from app.errors import (
+    DatabaseFailure,
+    Forbidden,
+    HlinkError,
+    InvalidInput,
+    NoSuchAddress,
+    NotFound,
+    Unauthorised,
+    Unavailable,
+    Unexpected,
+)
 from app.hlink.wire import Answer
 
-_CODES: Mapping[type[HlinkError], HTTPStatus] = {
-    InvalidInput: HTTPStatus.BAD_REQUEST,
+#: The envelope's ``code`` by the kind of error; what is not named here is a business error.
+_CODES: Mapping[type[HlinkError], int] = {
+    InvalidInput: -3,
+    DatabaseFailure: -4,
+    Unauthorised: -7,
+    Forbidden: -7,
+    NotFound: -8,
+    Unavailable: -2,
+    Unexpected: -1,
+}
+_BUSINESS_ERROR = 0
+#: What clients learn from the HTTP status; everything else that was handled is an answer, status 200.
+_STATUSES: Mapping[type[HlinkError], HTTPStatus] = {
     Unauthorised: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
-    NotFound: HTTPStatus.NOT_FOUND,
-    Conflict: HTTPStatus.CONFLICT,
-    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    NoSuchAddress: HTTPStatus.NOT_FOUND,
+    DatabaseFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
+    Unexpected: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-_PUBLISHED_STATUS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
 
 
 def envelope(error: HlinkError) -> tuple[int, dict[str, Any]]:
     """The HTTP status and the body that an error is told with.
 
-    The document publishes the statuses 200, 401, 403 and 404 and the field ``success``: a refusal is an answer with
-    status 200 and ``success`` false, as clients of the original expect it; ``code`` says its kind. A fault of ours is
-    status 500. What else is known of the error (``problems`` with their places) stands beside the published fields.
+    A refusal is an answer with status 200 and ``success`` false, as clients of the original expect it; ``code`` says
+    its kind. What else is known of the error (``problems`` with their places) stands beside the published fields.
     """
-    code = next(
-        (code for kind, code in _CODES.items() if isinstance(error, kind)),
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-    )
-    kept = code in _PUBLISHED_STATUS or code is HTTPStatus.INTERNAL_SERVER_ERROR
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _BUSINESS_ERROR)
+    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), HTTPStatus.OK)
     answer = Answer[None](code=code, msg=error.message, success=False)
-    return (code if kept else HTTPStatus.OK), {**error.details, **answer.model_dump(by_alias=True)}
+    return status, {**error.details, **answer.model_dump(by_alias=True)}

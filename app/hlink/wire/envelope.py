@@ -23,6 +23,8 @@ from pydantic import (
 
 DEFAULT_PAGE_SIZE = 10
 LARGEST_PAGE_SIZE = 500
+SUCCESS = 200
+"""The envelope's ``code`` when all went well."""
 
 
 def _blank_is_absent(value: Any) -> Any:
@@ -131,7 +133,7 @@ T = TypeVar("T")
 class Answer(Wire, Generic[T]):
     """公共 响应: the envelope of every JSON answer. ``success`` false goes with a ``msg`` that says what to do."""
 
-    code: Int32 = 0
+    code: Int32 = SUCCESS
     msg: str = ""
     success: bool = True
     data: T | None = None
