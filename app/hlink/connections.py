@@ -94,7 +94,8 @@ class Connections:
     async def _check_kafka(self, table: Table, connector: KafkaSource | KafkaSink) -> list[Problem]:
         servers = connector.bootstrap_servers
         broker = _Broker.of(connector)
-        if broker not in self._kafka and (reason := await _unreachable(fields.brokers(servers))):
+        # Asked first, also with a client at hand: that one would try for seconds to reach a broker that is down.
+        if reason := await _unreachable(fields.brokers(servers)):
             return [_no_broker(table, servers, reason)]
         if not broker.can_be_asked:
             return []
@@ -138,7 +139,9 @@ class Connections:
         if client is not None:
             try:
                 return _described(client, topic)
-            except KafkaError:  # the broker may have been restarted since: once more with a new connection
+            except (KafkaError, RuntimeError):
+                # The broker was restarted since, or another check has closed this client (a RuntimeError to the
+                # library): once more with a new one.
                 self._kafka.pop(broker, None)
                 client.close()
         client = broker.connect()

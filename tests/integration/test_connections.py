@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from app.errors import Problem
-from app.hlink.connections import CONNECT_TIMEOUT_S, Connections, unchecked
+from app.hlink.connections import CONNECT_TIMEOUT_S, Connections, _Broker, unchecked
 from stream_jobs.definitions import (
     Column,
     JdbcConnection,
@@ -105,6 +105,20 @@ async def test_an_unreachable_broker_is_told_at_once(connections: Connections, n
     ]
 
 
+async def test_a_broker_that_went_away_is_told_at_once(
+    connections: Connections, endpoints: Endpoints, kafka_topic: NewTopic, nowhere: str
+) -> None:
+    table = source(endpoints.kafka_bootstrap, kafka_topic("orders"))
+    await connections.check(table)
+    gone = source(nowhere, "orders")
+    ((_, client),) = connections._kafka.items()
+    connections._kafka = {_Broker.of(gone.connector): client}
+    began = time.monotonic()
+    (problem,) = told(await connections.check(gone))
+    assert "(connection refused)" in problem
+    assert time.monotonic() - began < 1
+
+
 async def test_something_else_at_the_brokers_address_is_told_in_time(
     connections: Connections, endpoints: Endpoints
 ) -> None:
@@ -146,7 +160,7 @@ async def test_a_warm_check_of_a_topic_takes_milliseconds(
     assert sorted(times)[10] < 0.03
 
 
-async def test_a_connection_that_broke_meanwhile_is_made_anew(
+async def test_a_client_that_another_check_has_closed_is_replaced(
     connections: Connections, endpoints: Endpoints, kafka_topic: NewTopic
 ) -> None:
     table = source(endpoints.kafka_bootstrap, kafka_topic("orders"))
