@@ -18,7 +18,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "submission.begun": "the attempt is committed, nothing was submitted yet",
         "submission.done": "the cluster has the job, the service has not noted it",
         "submission.refused": "the submission was refused, FAILED is not committed",
-        "submission.noted": "the first observation after the submission is committed",
+        "submission.noted": "the first observations after the submission are committed",
         "observation.unrecorded": "a run was observed to have changed, nothing is committed",
         "stop.begun": "STOPPING and the attempt's token are committed, nothing was asked of the cluster",
         "stop.asked": "the cluster was asked to stop, what it answered is not committed",

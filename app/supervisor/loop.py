@@ -48,8 +48,8 @@ logger = logging.getLogger(__name__)
 
 NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
-_LOOKS_AFTER_SUBMISSION_S = (0.0, 0.1, 0.2, 0.4, 0.8)
-"""A job is set up within a moment of its submission: whoever waits for it should not wait for the next tick."""
+_LOOKS_S = (0.0, 0.1, 0.2, 0.4, 0.8)
+"""Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,43 +347,75 @@ class Supervisor:
         """CREATED or SUBMITTING: find out what is so, and submit if nothing is."""
         place = runner.place(run)
         async with self._place_slots[place]:
-            if run.state is State.CREATED:
-                if run.desired is Desired.STOPPED:
-                    await self._store.move(run, State.CANCELED, "Stopped before it was started")
-                    return
-                submitting = await self._store.move(run, State.SUBMITTING)
-                if submitting is None:
-                    return
-                run = submitting
-                crash_point("submitting.committed")
+            due, incarnation = await self._find_out(runner, run, place)
+        if due is None:
+            return
+        async with self._submission_slots:
+            begun = await self._store.begin_submission(due, incarnation)
+            if begun is None:
+                return
+            crash_point("submission.begun")
+            repeated = False
             try:
-                what = (await self._observe(runner, [run])).get(run.id)
-            except Unreachable as unreachable:
-                self._note_unreachable(place, unreachable)
-                await self._store.explain(run, f"Not submitted yet: {place} does not answer ({unreachable})")
+                await runner.start(begun)
+            except SubmissionRefused as refused:
+                crash_point("submission.refused")
+                await self._store.move(begun, State.FAILED, str(refused))
                 return
-            self._note_reachable(place)
-            if what is None:
+            except AlreadySubmitted:
+                repeated = True
+            except (SubmissionUncertain, Unreachable) as uncertain:
+                await self._store.explain(begun, f"Attempt {begun.attempts} to submit it was cut off: {uncertain}")
                 return
-            if what.seen is not Seen.UNKNOWN:
-                await self._store.record(run, what, place)
-                return
-            held = await self._store.hold_one(run.id)  # as it is by now: it may have waited long for its slot
-            for current in held.runs:
-                match self._verdict(current, what, held.now):
-                    case Verdict.SUBMIT:
-                        async with self._submission_slots:
-                            await self._submit(runner, current, what.incarnation)
-                    case Verdict.CANCELED:
-                        await self._store.move(current, State.CANCELED, "Stopped before it was started")
-                    case Verdict.FAILED:
-                        reason = f"{current.attempts} attempts to submit it led to nothing. {current.reason or ''}"
-                        await self._store.move(current, State.FAILED, reason.strip())
-                    case Verdict.LOST:
-                        reason = f"{place} was restarted while it was being submitted: whether it ran is not known"
-                        await self._store.move(current, State.LOST, reason)
-                    case Verdict.WAIT:
-                        pass
+            crash_point("submission.done")
+        known = await self._watch(runner, begun, lambda run: run.state is not State.SUBMITTING)
+        crash_point("submission.noted")
+        if repeated and known is False:
+            reason = f"{place} has had this run before and does not know it any more: how it ended is lost"
+            await self._store.move(begun, State.LOST, reason)
+
+    async def _find_out(self, runner: Runner, run: Run, place: str) -> tuple[Run | None, str | None]:
+        """Commit that it is about to be submitted, and ask its place whether it has it already.
+
+        Returns the run if it is to be submitted, with the life of the place; what else follows is done here.
+        """
+        if run.state is State.CREATED:
+            if run.desired is Desired.STOPPED:
+                await self._store.move(run, State.CANCELED, "Stopped before it was started")
+                return None, None
+            submitting = await self._store.move(run, State.SUBMITTING)
+            if submitting is None:
+                return None, None
+            run = submitting
+            crash_point("submitting.committed")
+        try:
+            what = (await self._observe(runner, [run])).get(run.id)
+        except Unreachable as unreachable:
+            self._note_unreachable(place, unreachable)
+            await self._store.explain(run, f"Not submitted yet: {place} does not answer ({unreachable})")
+            return None, None
+        self._note_reachable(place)
+        if what is None:
+            return None, None
+        if what.seen is not Seen.UNKNOWN:
+            await self._store.record(run, what, place)
+            return None, None
+        held = await self._store.hold_one(run.id)  # as it is by now: it may have waited long for its turn
+        for current in held.runs:
+            match self._verdict(current, what, held.now):
+                case Verdict.SUBMIT:
+                    return current, what.incarnation
+                case Verdict.CANCELED:
+                    await self._store.move(current, State.CANCELED, "Stopped before it was started")
+                case Verdict.FAILED:
+                    reason = f"{current.attempts} attempts to submit it led to nothing. {current.reason or ''}"
+                    await self._store.move(current, State.FAILED, reason.strip())
+                case Verdict.LOST:
+                    reason = f"{place} was restarted while it was being submitted: whether it ran is not known"
+                    await self._store.move(current, State.LOST, reason)
+                case Verdict.WAIT:
+                    pass
+        return None, None
 
     def _verdict(self, run: Run, what: Observation, now: int) -> Verdict:
         return on_unknown_submission(
@@ -394,55 +426,39 @@ class Supervisor:
             grace_s=self.pace.grace_s,
         )
 
-    async def _submit(self, runner: Runner, run: Run, incarnation: str | None) -> None:
-        begun = await self._store.begin_submission(run, incarnation)
-        if begun is None:
-            return
-        crash_point("submission.begun")
-        repeated = False
-        try:
-            await runner.start(begun)
-        except SubmissionRefused as refused:
-            crash_point("submission.refused")
-            await self._store.move(begun, State.FAILED, str(refused))
-            return
-        except AlreadySubmitted:
-            repeated = True
-        except (SubmissionUncertain, Unreachable) as uncertain:
-            await self._store.explain(begun, f"Attempt {begun.attempts} to submit it was cut off: {uncertain}")
-            return
-        crash_point("submission.done")
-        await self._watch_it_start(runner, begun, repeated)
+    async def _watch(self, runner: Runner, run: Run, settled: Callable[[Run], bool]) -> bool | None:
+        """Look at one run more often than the ticks do, for a moment: somebody may be waiting for what comes.
 
-    async def _watch_it_start(self, runner: Runner, run: Run, repeated: bool) -> None:
-        place = runner.place(run)
-        known = False
-        for pause in _LOOKS_AFTER_SUBMISSION_S:
+        Returns whether its place knows it; None when that was not to be learnt.
+        """
+        known: bool | None = None
+        for pause in _LOOKS_S:
             await asyncio.sleep(pause)
             try:
                 what = (await self._observe(runner, [run])).get(run.id)
             except Unreachable as unreachable:
-                self._note_unreachable(place, unreachable)
-                return  # the ticks go on looking
-            if what is None or what.seen is Seen.UNKNOWN:
+                self._note_unreachable(runner.place(run), unreachable)
+                return known  # the ticks go on looking
+            if what is None:
                 continue
-            known = True
-            recorded = await self._store.record(run, what, place)
-            crash_point("submission.noted")
-            self._announce(run.id)
-            if recorded is None or recorded.state is not State.SUBMITTING:
-                return
-            run = recorded
-        if repeated and not known:
-            reason = f"{place} has had this run before and does not know it any more: how it ended cannot be found out"
-            await self._store.move(run, State.LOST, reason)
+            known = what.seen is not Seen.UNKNOWN
+            if known and store.is_changed(run, what):
+                recorded = await self._store.record(run, what, runner.place(run))
+                self._announce(run.id)
+                if recorded is None:
+                    return known
+                run = recorded
+            if settled(run):
+                return known
+        return known
 
     # Stopping
 
     async def _bring_down(self, runner: Runner, run: Run, now: int) -> None:
         """One step towards a stop: begin an attempt, or see how far it has come."""
         mode = run.stop_mode or StopMode.CANCEL
-        if run.stop_token is None:
+        begins = run.stop_token is None
+        if begins:
             if now - (run.stop_attempted_at or 0) < backoff_s(run.stop_attempts) * 1000:
                 return
             begun = await self._store.begin_stop(run)
@@ -458,12 +474,15 @@ class Supervisor:
             await self._store.explain(run, f"Not stopped yet: {place} does not answer ({unreachable})")
             return
         crash_point("stop.asked")
+        noted: Run | None = run
         if report.savepoint is not None and report.savepoint != run.savepoint:
-            await self._store.note(run, "savepoint", report.savepoint, savepoint=report.savepoint, reason=None)
+            noted = await self._store.note(run, "savepoint", report.savepoint, savepoint=report.savepoint, reason=None)
         elif report.outcome is StopOutcome.FAILED:
             reason = f"Attempt {run.stop_attempts} to stop it with {mode} failed and is repeated: {report.cause}"
             await self._store.note(run, "stop attempt", f"failed: {report.cause}", stop_token=None, reason=reason)
         crash_point("stop.noted")
+        if begins and noted is not None and report.outcome is not StopOutcome.FAILED:
+            await self._watch(runner, noted, lambda run: run.state.ended)
 
     # Parts
 
