@@ -59,12 +59,12 @@ class Generator:
         now = self.clock()
         if now >= self.lease_until:
             raise LeaseOver(f"The lease on node number {self.node} ended: the database has not been reachable")
-        fresh = (now - EPOCH_MS) * _COUNTS
         # A full millisecond borrows from the next one: ids stay unique and rising, and nobody waits.
-        self._last = max(fresh, self._last + 1)
-        moment, count = divmod(self._last, _COUNTS)
+        number = max((now - EPOCH_MS) * _COUNTS, self._last + 1)
+        moment, count = divmod(number, _COUNTS)
         if moment + EPOCH_MS >= self.lease_until:
             raise LeaseOver(f"Node number {self.node} made ids faster than its lease lasts")
+        self._last = number
         return ((moment << NODE_BITS) | self.node) << COUNTER_BITS | count
 
     @property
