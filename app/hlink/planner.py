@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
@@ -35,13 +36,13 @@ PART = "hlink.planner"
 _WARM_UP_ROUNDS = 25
 
 
-def configuration(settings: Settings) -> PlannerConfig:
-    """Where the planner's programs are.
+def configuration(settings: Settings, artifacts_folder: Path | None = None) -> PlannerConfig:
+    """Where the planner's programs are; ``artifacts_folder`` where the artifacts are kept elsewhere than usual.
 
     Raises:
         LocalStackError: a package or an artifact is missing; it says what to run.
     """
-    folder = artifacts.artifacts_dir(settings.home)
+    folder = artifacts_folder or artifacts.artifacts_dir(settings.home)
     installation = find_installation()
     distribution = [
         jar

@@ -1,0 +1,337 @@
+"""Flink's own planner, asked as the service asks it: what it makes of statements, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from stream_jobs.definitions import Column, Execution, Job, Role, Statement, Table
+from stream_jobs.planner.client import Planner, PlannerDied, PlannerTimeout
+from stream_jobs.planner.plan import explain, fill_in, plan, secrets_of_tables
+from stream_jobs.problems import InvalidJob, Problem
+from tests import definitions
+from tests.definitions import PASSWORD, job
+from tests.golden import assert_golden
+from tests.planners import planner_config
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WINDOWED = """\
+WITH named AS (
+  SELECT f.*, a.name
+  FROM flights f
+  LEFT JOIN airlines a ON f.carrier = a.carrier
+)
+SELECT carrier, name, AVG(delay)
+FROM TUMBLE(TABLE named, DESCRIPTOR(departure), INTERVAL '1' HOUR)
+GROUP BY carrier, name, window_start, window_end"""
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def planner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Planner]:
+    async with Planner(planner_config(tmp_path_factory.mktemp("planner"))) as started:
+        yield started
+
+
+async def problems(planner: Planner, planned: Job) -> list[Problem]:
+    with pytest.raises(InvalidJob) as refused:
+        await plan(planner, planned, "7", with_plan=False)
+    return list(refused.value.problems)
+
+
+ACCEPTED = {
+    "filter": job(delays="SELECT carrier, carrier, delay FROM flights WHERE delay > 0"),
+    "insert_into": job(delays="INSERT INTO delays (carrier, mean) SELECT carrier, delay FROM flights;"),
+    "join_then_window": job(delays=WINDOWED),
+    "join_without_alias": job(
+        delays="SELECT flights.carrier, airlines.name, delay\n"
+        "FROM flights JOIN airlines ON flights.carrier = airlines.carrier"
+    ),
+    "two_side_tables": job(
+        delays="SELECT f.carrier, a.name, p.built + 0E0 FROM flights AS f\n"
+        "JOIN airlines AS a ON a.carrier = f.carrier LEFT JOIN planes p ON p.tail = f.plane.tail AND p.built > 1990"
+    ),
+    "union_in_parentheses": job(
+        delays="SELECT x.carrier, name, 1E0 FROM ((SELECT carrier FROM flights) UNION ALL (SELECT 'AA' FROM flights)) x"
+        " /* ) */ JOIN airlines USING (carrier)"
+    ),
+    "star": job(
+        delays="SELECT carrier, name, delay FROM (\n"
+        "  SELECT f.*, name FROM flights f JOIN airlines a ON f.carrier = a.carrier\n"
+        ") AS enriched"
+    ),
+    "unnest": job(
+        delays="SELECT origin, a.name, delay FROM flights CROSS JOIN UNNEST(legs) AS l (origin, miles) "
+        "JOIN airlines a ON a.carrier = l.origin"
+    ),
+    "renamed_columns": job(
+        delays="SELECT x.a, n.name, x.b FROM flights x(a, b, c, d, e, f, g) JOIN airlines n ON n.carrier = x.a"
+    ),
+    "written_out": job(
+        delays="SELECT f.carrier, a.name, delay FROM (SELECT *, PROCTIME() AS proctime FROM flights) f "
+        "JOIN airlines FOR SYSTEM_TIME AS OF f.proctime a ON f.carrier = a.carrier"
+    ),
+    "name_hidden_by_with": job(
+        delays="WITH airlines AS (SELECT carrier, 'x' AS name, delay FROM flights) SELECT * FROM airlines"
+    ),
+    "two_sinks": job(
+        delays=WINDOWED,
+        totals="SELECT carrier, COUNT(*) FROM flights GROUP BY carrier",
+    ),
+    "upsert_topic": job(latest="SELECT carrier, COUNT(*) FROM flights GROUP BY carrier"),
+    "keywords_as_names": Job(
+        "odd",
+        (definitions.ODD, Table("table", Role.SINK, definitions.DELAYS.connector, definitions.ODD.columns)),
+        (Statement("table", "SELECT `order`, `a``b;'c\"` FROM `select`"),),
+    ),
+    "avro": job(delays="SELECT carrier, 'x', ms + 0E0 FROM avro_flights"),
+}
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+async def test_flink_accepts_what_is_generated(planner: Planner, name: str) -> None:
+    planned = await plan(planner, ACCEPTED[name], "7", with_plan=False)
+    assert_golden(f"sql/statement_{name}.sql", "\n;\n".join(planned.inserts))
+
+
+REFUSED = {
+    "unknown_column": (
+        job(delays="SELECT carrier,\n  f.dely FROM flights f"),
+        "line 2, column 5: column 'dely' does not exist in table 'flights'. Did you mean 'delay'?",
+    ),
+    "column_of_a_table_that_is_not_joined": (
+        job(delays="SELECT carrier, name, delay FROM flights"),
+        "line 1, column 17: column 'name' does not exist in the tables that are read. "
+        "Table 'airlines' has it: join that.",
+    ),
+    "column_behind_a_rewritten_join": (
+        job(delays="SELECT f.carrier, a.title, 1E0\nFROM flights f JOIN airlines a ON f.carrier = a.carrier"),
+        "line 1, column 21: column 'title' does not exist in table 'airlines'. There is carrier, name.",
+    ),
+    "unknown_table": (
+        job(delays="SELECT 1 FROM flight"),
+        "line 1, column 15: table 'flight' is not one of this job's tables. Did you mean 'flights'?",
+    ),
+    "unknown_function": (
+        job(delays="SELECT carrier, SHOUT(carrier), delay FROM flights"),
+        "line 1, column 17: function SHOUT does not exist for arguments (CHARACTER). "
+        "Check its name and the number and types of its arguments.",
+    ),
+    "wrong_type": (
+        job(delays="SELECT carrier, delay, delay FROM flights"),
+        "line 1, column 17: column 'name' of sink 'delays' is STRING, the query's column 2 (delay) is DOUBLE. "
+        "Convert it: CAST(... AS STRING).",
+    ),
+    "wrong_argument": (
+        job(delays="SELECT carrier, carrier, SUM(carrier) FROM flights"),
+        "line 1, column 26: SUM cannot be applied to SUM(STRING). It takes SUM(NUMERIC); "
+        "convert with CAST(... AS type).",
+    ),
+    "too_few_columns": (
+        job(delays="SELECT carrier FROM flights"),
+        "line 1, column 8: the query has 1 columns, sink 'delays' has 3. "
+        "Select one value for each of its columns, in this order: carrier STRING, name STRING, mean DOUBLE.",
+    ),
+    "too_many_columns": (
+        job(delays="SELECT carrier, carrier, delay, delay, 1 FROM flights"),
+        "line 1, column 33: the query has 5 columns, sink 'delays' has 3. "
+        "Select one value for each of its columns, in this order: carrier STRING, name STRING, mean DOUBLE.",
+    ),
+    "changes_into_an_append_only_sink": (
+        job(delays="SELECT carrier, carrier, AVG(delay) FROM flights GROUP BY carrier"),
+        "sink 'delays' takes new rows only, and the query changes rows it has already produced "
+        "(an aggregate without a window). Give delays a primary key, so that rows are written by key, or aggregate in "
+        "a window (TUMBLE, HOP, CUMULATE), whose result is final.",
+    ),
+    "syntax": (
+        job(delays="SELECT carrier FRM flights f"),
+        "line 1, column 20: the statement cannot be read at 'flights'. Expected: ,, FROM, ORDER. "
+        "If flights is meant as a name, put it in backticks: `flights`.",
+    ),
+    "ends_too_early": (
+        job(delays="SELECT carrier FROM"),
+        "line 1, column 19: the statement ends too early. Expected next: a name, (.",
+    ),
+    "keyword_as_name": (
+        job(delays="SELECT order FROM flights"),
+        "line 1, column 8: the statement cannot be read at 'order'. Expected: an expression. "
+        "If order is meant as a name, put it in backticks: `order`.",
+    ),
+    "open_quote": (
+        job(delays="SELECT 'abc FROM flights"),
+        "line 1, column 8: the text that begins here is never closed by another '. Close it.",
+    ),
+    "two_statements": (
+        job(delays="SELECT 1 FROM flights; DROP TABLE flights"),
+        "line 1, column 22: the statement goes on after its semicolon. "
+        "Write one statement for each sink and remove the rest.",
+    ),
+    "no_query": (
+        job(delays="DROP TABLE flights"),
+        "line 1, column 1: DROP TABLE is not a feature statement. Write one SELECT, or INSERT INTO ... SELECT: "
+        "tables and functions are defined beside the job.",
+    ),
+    "no_statement": (
+        job(delays=" ;\n"),
+        "sink 'delays' has no statement. Write the SELECT whose rows it takes.",
+    ),
+    "other_sink": (
+        job(delays="INSERT INTO flights SELECT 1"),
+        "line 1, column 13: the statement of sink 'delays' writes into 'flights'. "
+        "Write INSERT INTO delays SELECT ..., or the SELECT alone.",
+    ),
+    "side_table_alone": (
+        job(delays="SELECT carrier, name, 1E0 FROM airlines"),
+        "line 1, column 32: side table 'airlines' is read on its own. "
+        "A side table can only be looked up: put the stream first, FROM stream JOIN airlines ON ...",
+    ),
+    "side_table_in_a_subquery": (
+        job(delays="SELECT carrier, (SELECT MAX(name) FROM airlines), delay FROM flights"),
+        "line 1, column 40: side table 'airlines' is read on its own. "
+        "A side table can only be looked up: put the stream first, FROM stream JOIN airlines ON ...",
+    ),
+    "side_table_right_joined": (
+        job(delays="SELECT a.carrier, name, delay FROM flights f RIGHT JOIN airlines a ON f.carrier = a.carrier"),
+        "line 1, column 57: RIGHT JOIN on side table 'airlines' is not possible: "
+        "its rows are only read when one is asked for. Use JOIN or LEFT JOIN.",
+    ),
+    "side_table_without_condition": (
+        job(delays="SELECT f.carrier, name, delay FROM flights f, airlines"),
+        "line 1, column 47: side table 'airlines' is joined without a condition. "
+        "Write JOIN airlines ON stream.key = airlines.key.",
+    ),
+    "window_then_join_then_group": (
+        job(
+            delays="SELECT w.carrier, a.name, AVG(delay)\n"
+            "FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR) w\n"
+            "JOIN airlines a ON a.carrier = w.carrier GROUP BY w.carrier, a.name, window_start, window_end"
+        ),
+        "line 3, column 6: a window cannot be joined with a side table and then be grouped by: the window would be "
+        "lost. Join first and open the window over the result: WITH joined AS (SELECT ... JOIN ...) "
+        "SELECT ... FROM TUMBLE(TABLE joined, ...) GROUP BY ..., window_start, window_end.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_refusal_says_where_in_the_users_text_and_what_to_do(planner: Planner, name: str) -> None:
+    refused, message = REFUSED[name]
+    (problem,) = await problems(planner, refused)
+    assert str(problem) == message
+    assert problem.statement == "delays"
+
+
+async def test_the_failing_one_of_several_statements_is_named(planner: Planner) -> None:
+    changes = "SELECT carrier, carrier, AVG(delay) FROM flights GROUP BY carrier"
+    (problem,) = await problems(planner, job(totals="SELECT carrier, 1 FROM flights", delays=changes))
+    assert (problem.statement, problem.table) == ("delays", "delays")
+
+
+async def test_all_statements_that_cannot_be_read_are_named_at_once(planner: Planner) -> None:
+    found = await problems(planner, job(totals="SELECT", delays="SELEC 1"))
+    assert [p.statement for p in found] == ["totals", "delays"]
+
+
+@pytest.mark.parametrize(
+    "expression", ["1), b AS (2", "1 -- ", "a, b", "1 FROM flights", "PROCTIME() AS x", "'", "1 /* "]
+)
+async def test_a_computed_column_is_one_expression(planner: Planner, expression: str) -> None:
+    table = Table("odd", Role.SOURCE, definitions.ODD.connector, (Column("c", "", expression=expression),))
+    odd = Job("odd", (table, definitions.DELAYS), (Statement("delays", "SELECT 'x', 'y', 1E0 FROM odd"),))
+    (problem,) = await problems(planner, odd)
+    assert problem.table == "odd"
+    assert problem.column == "c"
+    assert "cannot be read" in problem.message
+
+
+async def test_secrets_are_put_in_only_when_the_plan_is_sent(planner: Planner) -> None:
+    enriched = ACCEPTED["two_side_tables"]
+    planned = await plan(planner, enriched, "7", with_plan=True)
+    shown = await explain(planner, planned)
+    assert "LookupJoin" in shown
+    written = json.dumps(PASSWORD)[1:-1]
+    for text in (planned.sql, planned.compiled, shown):
+        assert PASSWORD not in text
+        assert written not in text
+    filled = fill_in(planned.compiled, secrets_of_tables(enriched.tables, "7"))
+    json.loads(filled)
+    assert filled.count(written) == 2
+    assert "${secret:" not in filled
+
+
+async def test_equal_definitions_give_equal_plans(planner: Planner) -> None:
+    first = await plan(planner, job(delays=WINDOWED), "7", with_plan=True)
+    other = Execution(parallelism=3)
+    await plan(planner, job(other, delays="SELECT carrier, carrier, 1E0 FROM flights"), "7", with_plan=True)
+    again = await plan(planner, job(delays=WINDOWED), "7", with_plan=True)
+    assert [node["type"] for node in json.loads(again.compiled)["nodes"]] == [
+        node["type"] for node in json.loads(first.compiled)["nodes"]
+    ]
+    assert again.options == first.options
+
+
+async def test_a_request_that_hangs_fails_alone(tmp_path: Path) -> None:
+    config = planner_config(tmp_path)
+    async with Planner(config) as planner:
+        await planner.parse(["SELECT 1"])
+        worker = _worker(tmp_path)
+        os.killpg(worker.pid, signal.SIGSTOP)
+        hanging = asyncio.create_task(planner.ask({"op": "parse", "statements": ["SELECT 1"]}, timeout_s=0.5))
+        await asyncio.sleep(0.1)
+        waiting = asyncio.create_task(planner.parse(["SELECT 2"]))
+        with pytest.raises(PlannerTimeout, match=r"did not answer within 0\.5 s; it was replaced"):
+            await hanging
+        assert "tree" in (await waiting)[0]
+        assert planner.statistics.restarts == 1
+        assert not worker.is_running()
+
+
+async def test_a_planner_that_dies_is_replaced(tmp_path: Path) -> None:
+    async with Planner(planner_config(tmp_path)) as planner:
+        await planner.parse(["SELECT 1"])
+        worker = _worker(tmp_path)
+        jvm = worker.children()[0]
+        os.killpg(worker.pid, signal.SIGSTOP)
+        asked = asyncio.create_task(planner.parse(["SELECT 1"]))
+        await asyncio.sleep(0.1)
+        jvm.kill()
+        worker.kill()
+        with pytest.raises(PlannerDied, match="ended while it worked on this request"):
+            await asked
+        assert "tree" in (await planner.parse(["SELECT 2"]))[0]
+        # Idle, it must be noticed too: by the next request, which fails at most once.
+        worker = _worker(tmp_path)
+        worker.children()[0].kill()
+        worker.wait(10)
+        with pytest.raises(PlannerDied):
+            await planner.parse(["SELECT 3"])
+        assert "tree" in (await planner.parse(["SELECT 3"]))[0]
+    assert not _workers(tmp_path)
+
+
+async def test_no_planner_outlives_its_parent(tmp_path: Path) -> None:
+    async with Planner(planner_config(tmp_path)) as planner:
+        await planner.parse(["SELECT 1"])
+        worker = _worker(tmp_path)
+        jvm = worker.children()[0]
+        worker.kill()  # as kill -9 of the service does, it closes the JVM's standard input
+        await asyncio.to_thread(jvm.wait, 10)
+
+
+def _worker(home: Path) -> psutil.Process:
+    """The planner process that works in that folder."""
+    (found,) = _workers(home)
+    return found
+
+
+def _workers(home: Path) -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [c for c in children if any(str(home) in part for part in c.cmdline())]

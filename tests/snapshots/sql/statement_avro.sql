@@ -1,0 +1,1 @@
+INSERT INTO `delays` SELECT carrier, 'x', ms + 0E0 FROM avro_flights

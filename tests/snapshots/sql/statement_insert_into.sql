@@ -1,0 +1,1 @@
+INSERT INTO delays (carrier, mean) SELECT carrier, delay FROM flights

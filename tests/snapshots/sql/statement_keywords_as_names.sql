@@ -1,0 +1,1 @@
+INSERT INTO `table` SELECT `order`, `a``b;'c"` FROM `select`

@@ -1,0 +1,1 @@
+INSERT INTO `delays` WITH airlines AS (SELECT carrier, 'x' AS name, delay FROM flights) SELECT * FROM airlines

@@ -1,0 +1,1 @@
+INSERT INTO `delays` SELECT x.a, n.name, x.b FROM (SELECT *, PROCTIME() AS `__hlink_proctime` FROM flights x(a, b, c, d, e, f, g)) AS `x` JOIN airlines FOR SYSTEM_TIME AS OF `x`.`__hlink_proctime` n ON n.carrier = x.a

@@ -1,0 +1,1 @@
+INSERT INTO `delays` SELECT x.carrier, name, 1E0 FROM (SELECT *, PROCTIME() AS `__hlink_proctime` FROM ((SELECT carrier FROM flights) UNION ALL (SELECT 'AA' FROM flights))) x /* ) */ JOIN airlines FOR SYSTEM_TIME AS OF `x`.`__hlink_proctime` AS `airlines` USING (carrier)

@@ -1,0 +1,1 @@
+INSERT INTO `delays` SELECT origin, a.name, delay FROM (SELECT *, PROCTIME() AS `__hlink_proctime` FROM flights) AS `flights` CROSS JOIN UNNEST(legs) AS l (origin, miles) JOIN airlines FOR SYSTEM_TIME AS OF `flights`.`__hlink_proctime` a ON a.carrier = l.origin

@@ -1,0 +1,1 @@
+INSERT INTO `latest` SELECT carrier, COUNT(*) FROM flights GROUP BY carrier
