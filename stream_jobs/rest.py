@@ -206,7 +206,7 @@ class CheckpointCounts(_Answer):
 class Checkpoints(_Answer):
     """``/jobs/:id/checkpoints``"""
 
-    counts: CheckpointCounts = CheckpointCounts()
+    counts: CheckpointCounts
     latest: LatestCheckpoints = LatestCheckpoints()
     history: Sequence[Checkpoint] = ()
 
@@ -360,13 +360,6 @@ class Cluster:
         None where Flink runs without one, as in a test's mini cluster.
         """
         return (await self.configuration()).get("web.tmpdir")
-
-    async def environment(self) -> dict[str, Any]:
-        """The JobManager's JVM: version, options, class path."""
-        answer = await self._get("/jobmanager/environment")
-        if not isinstance(answer, dict):
-            raise self._garbage("/jobmanager/environment")
-        return answer
 
     async def jobmanager_metrics(self, names: Sequence[str]) -> dict[str, float | None]:
         """Metrics of the JobManager by name, for instance ``Status.JVM.Memory.Heap.Used`` (bytes)."""
