@@ -3,9 +3,9 @@ CREATE TABLE `select` (
   `a``b;'c"` INT
 ) WITH (
   'connector' = 'kafka',
-  'topic' = 'it''s; a `topic`',
+  'topic' = 'odd-topic',
   'properties.bootstrap.servers' = 'broker:9092',
-  'properties.group.id' = 'g',
+  'properties.group.id' = 'it''s; a `group`',
   'scan.startup.mode' = 'specific-offsets',
   'scan.startup.specific-offsets' = 'partition:0,offset:42;partition:1,offset:300',
   'properties.sasl.jaas.config' = '${secret:select.properties.sasl.jaas.config}',
