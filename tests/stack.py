@@ -67,7 +67,9 @@ def shared_stack() -> Iterator[Endpoints]:
 
 def _run_name() -> str:
     """The same in all processes of one run of pytest, and in no other."""
-    return os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"single-{os.getpid()}-{time.time_ns()}"
+    own = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"single-{os.getpid()}-{time.time_ns()}"
+    # In the environment, so that a program that a test starts belongs to the run too.
+    return os.environ.setdefault("HLINK_TEST_RUN", own)
 
 
 def _remove_dead_runs(runs: Path) -> None:

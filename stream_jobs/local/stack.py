@@ -305,13 +305,12 @@ def _raise_all(futures: Sequence[Future[Any]]) -> None:
 
 
 def _soon_free(port: int) -> bool:
-    """Whether the port is free, or becomes so while a process that was just killed goes away."""
+    """Whether the port is free, or becomes so soon: a killed process keeps its sockets until its last thread ended."""
     deadline = time.monotonic() + _FREE_PORT_WAIT
     while not ports.is_free(port):
-        if not ports.accepts(ports.LOOPBACK, port) and time.monotonic() < deadline:
-            time.sleep(0.1)
-            continue
-        return False
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
     return True
 
 

@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from stream_jobs.local import ports, processes
 from stream_jobs.local.components import base
+from stream_jobs.local.components.postgres import Postgres
 from stream_jobs.local.endpoints import Endpoints, External
 from stream_jobs.local.errors import ComponentError, StackStateError
 from stream_jobs.local.stack import ComponentState, Stack
@@ -114,7 +114,7 @@ def read_line_with(process: subprocess.Popen[str], text: str) -> None:
 def test_two_ups_at_once_make_one_stack(home: Home):
     first, second = home.start_hlink("up", "--json"), home.start_hlink("up", "--json")
     said = [process.communicate(timeout=COMMAND_TIMEOUT)[0] for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), said
+    assert (first.returncode, second.returncode) == (0, 0), "\n---\n".join(said)
     assert home.pids().keys() == set(OWN)
     assert all(state.state is ComponentState.HEALTHY for state in home.stack.status())
 
@@ -253,11 +253,10 @@ def test_a_component_that_hangs_is_replaced(home: Home, monkeypatch: pytest.Monk
     home.up()
     before = home.pids()
     monkeypatch.setattr(base, "HANG_GRACE", 1.0)
-    monkeypatch.setattr(base.Component, "start_timeout", 1.0, raising=True)
+    monkeypatch.setattr(Postgres, "start_timeout", 15.0)
+    monkeypatch.setattr(Postgres, "stop_grace", 1.0)
     psutil.Process(before["postgres"]).suspend()
-    monkeypatch.setattr("stream_jobs.local.components.postgres.Postgres.start_timeout", 1.0)
-    monkeypatch.setattr("stream_jobs.local.components.postgres.Postgres.stop_grace", 1.0)
-    home.stack.up()
+    home.up()
     after = home.pids()
     assert after["postgres"] != before["postgres"]
     assert after["kafka"] == before["kafka"]
@@ -312,7 +311,7 @@ def deny_kafka_its_data(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
-    [(corrupt_kafka, "node.id|node 7|7"), (deny_kafka_its_data, "Not a directory|not a directory|mkdirs|create")],
+    [(corrupt_kafka, "(?i)node.id"), (deny_kafka_its_data, "No available log directories")],
 )
 def test_a_broker_that_cannot_start_says_why(home: Home, other_home: Home, damage: Callable[[Path], None], reason: str):
     stack = Stack(other_home.path, only("kafka", home.up()), shared_artifacts())
@@ -356,32 +355,3 @@ def test_a_process_of_another_home_is_never_touched(home: Home, other_home: Home
     other_home.hlink("down")
     Stack(home.path.parent, artifacts_folder=shared_artifacts()).down()
     assert home.pids() == before
-
-
-def test_rows_written_to_a_topic_are_read_back_in_order(kafka_topic, produce, consume):
-    topic = kafka_topic("orders")
-    rows = [{"n": n} for n in range(100)]
-    produce(topic, rows, key="n")
-    assert consume(topic, 100) == rows
-    assert consume(topic, None) == rows
-
-
-def test_a_table_has_the_rows_that_it_was_made_with(pg_table, postgres):
-    table = pg_table("id int primary key, name text", rows=[(1, "a"), (2, "b")])
-    assert postgres().execute(f"SELECT * FROM {table} ORDER BY id").fetchall() == [(1, "a"), (2, "b")]
-
-
-def test_all_workers_of_a_run_have_one_stack_and_the_last_ends_it(endpoints):
-    started = time.monotonic()
-    program = (
-        "import sys\nfrom tests.stack import shared_stack\n"
-        "with shared_stack() as e: print(e.flink_url, e.kafka_bootstrap, e.postgres.port)\n"
-    )
-    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
-        pytest.skip("one process only: run with -n 2 to see workers share")
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=COMMAND_TIMEOUT
-    )
-    assert done.stdout.split() == [endpoints.flink_url, endpoints.kafka_bootstrap, str(endpoints.postgres.port)]
-    assert time.monotonic() - started < 30
-    assert ports.accepts("127.0.0.1", endpoints.postgres.port)

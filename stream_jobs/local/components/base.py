@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import psutil
 
-from stream_jobs.local import ports, processes
+from stream_jobs.local import processes
 from stream_jobs.local.errors import ComponentError, Interrupted
 from stream_jobs.local.installation import Installation
 from stream_jobs.local.progress import Progress, Step
@@ -69,9 +69,14 @@ class Component(ABC):
     stop_grace: ClassVar[float] = 15.0
     start_timeout: ClassVar[float] = 120.0
     symptoms: ClassVar[tuple[Symptom, ...]] = ()
+    telling: ClassVar[re.Pattern[str]] = re.compile(
+        r"\b(ERROR|FATAL|Caused by|Permission denied|No such file)\b|(Exception|Error)\b"
+    )
+    """Lines of the log that say why it failed; when none does, the last lines have to."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._started_at = 0.0
 
     @property
     def mark(self) -> str:
@@ -167,6 +172,8 @@ class Component(ABC):
 
     def _start(self, progress: Progress, cancelled: threading.Event) -> None:
         progress(Step(self.name, "preparing"))
+        # File systems keep times of modification more coarsely than this clock.
+        self._started_at = time.time() - 0.1
         try:
             self.site.logs.mkdir(parents=True, exist_ok=True)
             self.working_folder().mkdir(parents=True, exist_ok=True)
@@ -213,28 +220,27 @@ class Component(ABC):
         return ComponentError(
             self.name,
             f"{what}{'; its last words:' if lines else ', without a word in its log'}{quoted}",
-            where=str(self.log if self.log.exists() else self.output),
+            where=str(self.log if _tail(self.log, self._started_at) else self.output),
             remedy=symptom.remedy if symptom else "read the log, and see: hlink doctor",
             log=self.log,
         )
 
     def last_words(self) -> list[str]:
         """The last lines of the log that say why: errors if there are any, else just the last ones."""
-        lines = [*_tail(self.log), *(_tail(self.output) if self.output != self.log else ())]
-        telling = [line for line in lines if _TELLING.search(line)]
+        files = dict.fromkeys((self.log, self.output))
+        lines = [line for file in files for line in _tail(file, self._started_at)]
+        telling = [line for line in lines if self.telling.search(line)]
         return (telling or lines)[-_TAIL_LINES:]
 
-    def free_ports(self) -> bool:
-        """Whether all ports of this component are free."""
-        return all(ports.is_free(self.site.port(name)) for name in self.port_names)
 
-
-_TELLING = re.compile(r"\b(ERROR|FATAL|Exception|Error|Caused by|Permission denied|No such file)\b|Exception:|Error:")
 _STACK_FRAME = re.compile(r"^\s*(at |\.\.\. \d+ more)")
 
 
-def _tail(file: Path) -> list[str]:
+def _tail(file: Path, since: float) -> list[str]:
+    """The last lines of a file that was written since then; what is older tells of an earlier start."""
     try:
+        if file.stat().st_mtime < since:
+            return []
         with file.open("rb") as stream:
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - _TAIL_BYTES))

@@ -166,7 +166,9 @@ class JobManager(_FlinkProcess):
         return self.url
 
     def memory_options(self) -> list[str]:
-        return ["-Xms256m", "-Xmx640m", "-XX:MaxMetaspaceSize=320m", "-XX:+UseSerialGC"]
+        # It directs and computes little: without the optimising compiler it starts in half the processor time.
+        compiler = "-XX:TieredStopAtLevel=1"
+        return ["-Xms256m", "-Xmx640m", "-XX:MaxMetaspaceSize=320m", "-XX:+UseSerialGC", compiler]
 
     def complaint(self, process: psutil.Process) -> str | None:
         return flink_complaint(self.url)
@@ -252,7 +254,7 @@ def cluster_configuration(site: Site) -> dict[str, str | int | bool]:
         "taskmanager.memory.jvm-overhead.max": f"{_OVERHEAD}m",
         # A lost process is noticed, and a restarted JobManager found again, in seconds instead of most of a minute.
         "heartbeat.interval": "2 s",
-        "heartbeat.timeout": "30 s",
+        "heartbeat.timeout": "20 s",
         "cluster.registration.error-delay": "2 s",
         "cluster.registration.refused-registration-delay": "2 s",
         "cluster.registration.max-timeout": "4 s",

@@ -45,6 +45,10 @@ class Postgres(Component):
     # A "fast" shutdown; SIGTERM would wait for clients to go.
     stop_signal = signal.SIGINT
     start_timeout = 60.0
+    # It explains a failure in lines before the one that it calls fatal.
+    telling = re.compile(
+        r"^(?!.*(FATAL:  the database system is starting up|LOG:  listening on|LOG:  starting Postgre))"
+    )
     symptoms = (
         Symptom(re.compile("Permission denied|has wrong ownership|invalid permissions"), "restore owner and mode 0700"),
         Symptom(re.compile("Address already in use"), "another program took its port; run: hlink up again"),
