@@ -357,7 +357,7 @@ def _refused(table: Table, connection: JdbcConnection, address: str, error: Exce
     words = re.sub(r"^.*?FATAL:\s*", "", words)
     if connection.password.value:
         words = words.replace(connection.password.value, str(connection.password))
-    database = 'database "' in words or "Unknown database" in words
+    database = any(part in words for part in ('database "', "Unknown database", "to database"))
     return Problem(
         f"the database at {address} refuses: {words}",
         field="connector_url" if database else "connector_password",
@@ -418,7 +418,7 @@ def _look_at_mysql(connection: JdbcConnection) -> _FoundTable | None:
     database = unquote(parts.path[1:])
     schema, _, name = connection.table.replace("`", "").rpartition(".")
     # Encrypted when the server can, as MySQL's own driver does it; whose certificate it is, is for the job to judge.
-    encryption = ssl.create_default_context()
+    encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     encryption.check_hostname = False
     encryption.verify_mode = ssl.CERT_NONE
     try:
@@ -458,7 +458,7 @@ class _DatabaseTypes:
     source: str
     families: Mapping[str, Mapping[str, str]]
     reads: Mapping[str, Sequence[str]]
-    writes: Mapping[str, Sequence[str]]
+    writes: Mapping[str, Mapping[str, Sequence[str]]]
 
 
 @cache
@@ -495,7 +495,7 @@ def _compare(table: Table, connection: JdbcConnection, kind: str, found: _FoundT
                     f"it has: {', '.join(other.name for other in found.columns)}",
                 )
             )
-        elif fault := _type_fault(column, match, kind, writes):
+        elif fault := _type_fault(column, match, connection, writes):
             problems.append(_column_problem(table, column.name, *fault))
     if writes:
         written = {column.name.lower() for column in table.columns}
@@ -513,20 +513,19 @@ def _compare(table: Table, connection: JdbcConnection, kind: str, found: _FoundT
     return problems
 
 
-def _type_fault(column: Column, match: _Found, kind: str, writes: bool) -> tuple[str, str] | None:
-    types = database_types()
+def _type_fault(column: Column, match: _Found, connection: JdbcConnection, writes: bool) -> tuple[str, str] | None:
+    types, kind = database_types(), _kind(connection)
     name = "ARRAY" if column.fields else parse(column.type).name
     family = "array" if match.type.endswith("[]") else _family(types.families[kind], match.type)
-    fitting = (types.writes if writes else types.reads).get(name, ())
+    possible = types.writes[kind] if writes else types.reads
+    fitting = possible.get(name, ())
     if family in fitting:
         return None
-    # MySQL's driver reads tinyint(1) as a boolean, unless the URL says otherwise (tinyInt1isBit=false).
-    if kind == "mysql" and match.type.lower().startswith("tinyint") and "integer" in fitting:
+    # MySQL's boolean is a tinyint(1), which is read as a number only when the URL asks for it.
+    if match.type.lower() == "tinyint(1)" and "integer" in fitting and "tinyInt1isBit=false" in connection.url:
         return None
     direction = "written to" if writes else "read from"
-    others = sorted(
-        {other for other, families in (types.writes if writes else types.reads).items() if family in families}
-    )
+    others = sorted(other for other, families in possible.items() if family in families)
     return (
         f"a {column.type} cannot be {direction} the database's {match.type}",
         f"use one of: {', '.join(others)}" if others else "cast it in a view of the database, and use the view",

@@ -54,7 +54,9 @@ def test_columns_that_are_null_are_no_columns() -> None:
     assert TableView.model_validate({"dsSchemaColumnVOS": [None]}).columns == []
 
 
-@pytest.mark.parametrize(("field", "value"), [("parallelism", 2**31), ("clusterId", 2**63), ("jobName", "a\x00b")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("parallelism", 2**31), ("clusterId", 2**63), ("jobName", "a\x00b"), ("jobName", "\ud800")]
+)
 def test_what_cannot_be_stored_is_refused_by_its_published_name(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refused:
         JobView.model_validate({field: value})

@@ -11,7 +11,7 @@ from app.hlink.clusters import service as clusters
 from app.hlink.clusters.flink import Overview
 from app.hlink.clusters.models import Cluster
 from app.hlink.clusters.service import Sight
-from app.hlink.requests import body_fields
+from app.hlink.requests import body_as
 from app.hlink.wire import (
     Answer,
     ClusterAddition,
@@ -57,7 +57,7 @@ async def add(
     query: Annotated[ClusterAddition, Query()],
 ) -> Answer[dict[str, Any]]:
     """集群添加: the cluster is asked first, and refused when it is not a Flink that answers."""
-    body = ClusterAddition.model_validate(await body_fields(request))
+    body = await body_as(request, ClusterAddition)
     cluster, figures = await clusters.add(
         service.database,
         flink,

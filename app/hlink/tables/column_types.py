@@ -20,6 +20,10 @@ from stream_jobs.definitions import DefinitionError
 from stream_jobs.sql import types
 from stream_jobs.sql.types import DataType
 
+_LONGEST = 10_000
+_DEEPEST = 50
+"""Types nested deeper are no types that somebody needs, and the parser goes down by recursion."""
+
 
 class TypeProblem(ValueError):
     """A type that a column cannot have: the message says why and what to write instead."""
@@ -62,6 +66,8 @@ def parse(text: str) -> DataType:
 
     Raises TypeProblem.
     """
+    if len(text) > _LONGEST or text.count("<") > _DEEPEST:
+        raise TypeProblem(f"'{text[:40]}...' is too long for a type; flatten it")
     try:
         return _completed(types.parse(text), text)
     except DefinitionError as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from app.errors import InvalidInput
-from app.hlink.requests import body_fields
+from app.hlink.requests import body_as
 from app.hlink.tables import fields, service
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.fields import FieldTemplate
@@ -75,7 +75,7 @@ async def check_table_name(
 ) -> Answer[dict[str, Any]]:
     """校验表的别名: ``success`` when a table may be called so."""
     if alias is None:
-        alias = TableNameCheck.model_validate(await body_fields(request, single="tableName")).alias
+        alias = (await body_as(request, TableNameCheck, single="tableName")).alias
     await service.check_alias(session, (alias or "").strip(), except_id)
     return Answer(data={"tableName": alias})
 

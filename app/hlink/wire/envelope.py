@@ -20,6 +20,7 @@ from pydantic import (
     PlainSerializer,
     WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 DEFAULT_PAGE_SIZE = 10
 LARGEST_PAGE_SIZE = 500
@@ -32,9 +33,11 @@ def _blank_is_absent(value: Any) -> Any:
 
 
 def _storable(text: str) -> str:
-    # PostgreSQL cannot store it and SQLite cuts the text there: refused here, where the field can be named.
+    # PostgreSQL cannot store the one, nobody can encode the other: refused here, where the field can be named.
     if "\x00" in text:
-        raise ValueError("contains the NUL character (U+0000); remove it")
+        raise PydanticCustomError("nul", "contains the NUL character (U+0000); remove it")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PydanticCustomError("surrogate", "contains half a character (a lone surrogate); remove it")
     return text
 
 
@@ -55,7 +58,7 @@ def _within(bits: int) -> AfterValidator:
 
     def check(value: int) -> int:
         if not -largest - 1 <= value <= largest:
-            raise ValueError(f"{value} does not fit into {bits} bits")
+            raise PydanticCustomError("size", "the number does not fit into {bits} bits", {"bits": bits})
         return value
 
     return AfterValidator(check)
@@ -100,7 +103,10 @@ def time_span(text: str) -> tuple[int, int]:
 
 
 def _checked_time_filter(text: str) -> str:
-    time_span(text)
+    try:
+        time_span(text)
+    except ValueError as error:
+        raise PydanticCustomError("time", "{fault}", {"fault": str(error)}) from None
     return text
 
 
