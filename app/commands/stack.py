@@ -1,4 +1,4 @@
-"""``hlink fetch | up | down | status``: the embedded stack from the command line."""
+"""``hlink fetch | up | down | status | doctor``: the embedded stack from the command line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(status)
+    app.command()(doctor)
 
 
 def fetch(
@@ -82,6 +84,38 @@ def status(as_json: Json = False) -> None:
     else:
         _print_status(found)
     raise typer.Exit(_exit_status(found))
+
+
+def doctor(as_json: Json = False) -> None:
+    """Look for what could keep hlink from working on this machine, and say what to do about it.
+
+    Exit status: 0 nothing fails (there may be warnings), 1 something does.
+    """
+    from rich.console import Console
+
+    from stream_jobs.local.doctor import Verdict, examine
+
+    console = Console(highlight=False)
+    signs = {Verdict.OK: "[green]ok  [/]", Verdict.WARN: "[yellow]warn[/]", Verdict.FAIL: "[red]fail[/]"}
+    findings = []
+    with _errors_told():
+        for finding in examine(configured_stack(), _requirements()):
+            findings.append(finding)
+            if as_json:
+                continue
+            console.print(f"{signs[finding.verdict]} {finding.subject:<20} ", end="")
+            console.print(finding.text, markup=False, soft_wrap=True)
+            if finding.remedy:
+                console.print(f"{'':25} -> {finding.remedy}", markup=False, soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    raise typer.Exit(1 if any(finding.verdict is Verdict.FAIL for finding in findings) else 0)
+
+
+def _requirements() -> Path | None:
+    """The lock file of the source tree that this runs from, if it runs from one."""
+    file = Path(__file__).resolve().parents[2] / "requirements.lock"
+    return file if file.is_file() else None
 
 
 def configured_stack() -> Stack:

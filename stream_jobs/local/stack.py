@@ -113,7 +113,7 @@ class Stack:
         :raises StackStateError: the state file is damaged or the home cannot be written.
         """
         with self._locked(progress):
-            mine = self._component_types()
+            mine = self.own_components()
             groups = [g for g, needed in (("flink-lib", _FLINK), ("kafka", _KAFKA)) if needed[0] in mine]
             artifacts.fetch(groups, self.artifacts_folder, progress)
             self._check_external(progress)
@@ -147,7 +147,7 @@ class Stack:
         known = state.load(self.state_file)
         site = None if known is None else self._site(known)
         checks: list[Callable[[], ComponentStatus]] = [
-            *(partial(_status_of, component, self.home, site) for component in self._component_types()),
+            *(partial(_status_of, component, self.home, site) for component in self.own_components()),
             *(partial(_check_status, *check) for check in self._external_checks()),
         ]
         with ThreadPoolExecutor(len(checks)) as pool:
@@ -159,15 +159,15 @@ class Stack:
         :raises StackStateError: the state file is damaged.
         """
         known = state.load(self.state_file)
-        mine = self._component_types()
+        mine = self.own_components()
         if known is None and mine:
             return None
         if any(not processes.marked(processes.mark(self.home, component.name)) for component in mine):
             return None
         return self._endpoints(known or state.State())
 
-    def _component_types(self) -> tuple[type[Component], ...]:
-        """The components that are ours to run."""
+    def own_components(self) -> tuple[type[Component], ...]:
+        """The components that this stack runs itself."""
         return (
             *(() if self.external.kafka_bootstrap else _KAFKA),
             *(() if self.external.flink_url else _FLINK),
