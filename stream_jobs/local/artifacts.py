@@ -136,12 +136,16 @@ def fetch(
         absent = missing(wanted, folder)
         if not absent:
             return []
-        _clear_leftovers(folder)
-        scratch = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder))
         try:
-            _fetch_all(absent, folder, scratch, progress, download or _jgo_download)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            _clear_leftovers(folder)
+            with tempfile.TemporaryDirectory(prefix=".incoming-", dir=folder) as scratch:
+                _fetch_all(absent, folder, Path(scratch), progress, download or _jgo_download)
+        except OSError as error:
+            raise StackStateError(
+                f"the artifacts cannot be written: {error.strerror or error}",
+                where=str(error.filename or folder),
+                remedy="free disk space, or make the folder writable, or choose another one with HLINK_ARTIFACTS",
+            ) from error
     return absent
 
 
@@ -154,7 +158,7 @@ def sha256_of(file: Path) -> str:
 def _has_size(file: Path, size: int) -> bool:
     try:
         return file.stat().st_size == size
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
