@@ -25,6 +25,10 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
+bench: setup ## measure against Flink's own tools (about 12 minutes); figures in benchmarks/latest.json
+	@$(BIN)/hlink fetch bench
+	@$(BIN)/python -m benchmarks
+
 lock: ## the locks, from pyproject.toml (needs the environment)
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
@@ -34,3 +38,4 @@ lock: ## the locks, from pyproject.toml (needs the environment)
 LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 .PHONY: help setup lock
+.PHONY: bench
