@@ -114,9 +114,7 @@ def _containers_up(run: Path) -> Endpoints:
     for _ in range(5):
         taken.add(ports.choose(taken))
     broker, controller, rest, rpc, database = taken
-    flink = DockerImage(
-        path=str(ROOT), dockerfile_path="docker/flink.Dockerfile", tag="hlink-flink:test", clean_up=False
-    )
+    flink = DockerImage(path=str(ROOT), dockerfile_path="docker/Dockerfile", tag="hlink:test", clean_up=False)
     flink.build()
     properties = "\n".join(
         (
@@ -124,7 +122,11 @@ def _containers_up(run: Path) -> Endpoints:
             f"jobmanager.rpc.port: {rpc}",
             "jobmanager.bind-host: 127.0.0.1",
             "taskmanager.host: 127.0.0.1",
+            "taskmanager.bind-host: 127.0.0.1",
             "taskmanager.numberOfTaskSlots: 8",
+            "jobmanager.memory.process.size: 1g",
+            "taskmanager.memory.process.size: 3g",
+            "taskmanager.memory.jvm-metaspace.size: 512m",
             "rest.address: 127.0.0.1",
             f"rest.port: {rest}",
             f"rest.bind-port: {rest}",
@@ -150,8 +152,8 @@ def _containers_up(run: Path) -> Endpoints:
     }
     containers = [
         DockerContainer("apache/kafka:4.1.2").with_envs(**kafka),
-        DockerContainer(str(flink)).with_env("FLINK_PROPERTIES", properties).with_command("jobmanager"),
-        DockerContainer(str(flink)).with_env("FLINK_PROPERTIES", properties).with_command("taskmanager"),
+        DockerContainer(str(flink)).with_env("FLINK_PROPERTIES", properties).with_command("flink.sh jobmanager"),
+        DockerContainer(str(flink)).with_env("FLINK_PROPERTIES", properties).with_command("flink.sh taskmanager"),
         DockerContainer("postgres:18")
         .with_envs(POSTGRES_USER="hlink", POSTGRES_PASSWORD="hlink", POSTGRES_DB="hlink")
         .with_command(f"postgres -c listen_addresses=127.0.0.1 -c port={database}"),

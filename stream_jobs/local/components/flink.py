@@ -112,6 +112,8 @@ class _FlinkProcess(Component):
             *self.memory_options(),
             *self._module_options(),
             "-Djava.awt.headless=true",
+            # As Flink's scripts do on this Java: a job's System.exit can then be kept from ending the cluster.
+            "-Djava.security.manager=allow",
             f"-Djava.io.tmpdir={self.working_folder() / 'tmp'}",
             f"-Dlog.file={self.log}",
             f"-Dlog4j.configurationFile={(self.conf / 'log4j.properties').as_uri()}",
