@@ -25,6 +25,15 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
+test: setup ## all tests, on an embedded stack of their own (HLINK_TEST_STACK=containers: on containers)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+lint: .venv/.installed ## style, types, imports
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
 bench: setup ## measure against Flink's own tools (about 12 minutes); figures in benchmarks/latest.json
 	@$(BIN)/hlink fetch bench
 	@$(BIN)/python -m benchmarks
@@ -37,5 +46,4 @@ lock: ## the locks, from pyproject.toml (needs the environment)
 # Hashes of every platform's files for both Pythons, and no address.
 LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help setup lock
-.PHONY: bench
+.PHONY: help setup test lint bench lock
