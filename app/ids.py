@@ -11,16 +11,22 @@ clock, so that nobody's wall clock matters.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, SQLModel, col, select
 
 from app.database import Database, now_ms
 from app.errors import DatabaseFailure
+
+logger = logging.getLogger(__name__)
 
 EPOCH_MS = 1_735_689_600_000  # 2025-01-01T00:00:00Z
 NODE_BITS = 5
@@ -80,7 +86,7 @@ def clock_from(epoch_ms: int) -> Callable[[], int]:
 
 
 class NodeLease:
-    """This process's node number: claim it at start, keep it while the service runs, release it at the end."""
+    """This process's node number; ``async with NodeLease(database).held()`` while ids are needed."""
 
     def __init__(self, database: Database, owner: str | None = None) -> None:
         self._database = database
@@ -144,6 +150,29 @@ class NodeLease:
         self.generator.lease_until = 0
         self.generator = None
 
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Claim a number, keep renewing it, and release it at the end of the block."""
+        await self.claim()
+        renewing = asyncio.create_task(self._keep(), name="node lease")
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait([renewing])
+            try:
+                await self.release()
+            except (SQLAlchemyError, DatabaseFailure):
+                logger.warning("the node number was not given back; its lease ends within a minute")
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_MS / 1000 / 6)
+            try:
+                await self.renew()
+            except (SQLAlchemyError, DatabaseFailure) as error:
+                logger.warning("the lease on the node number was not renewed: %s; trying again", type(error).__name__)
+
 
 _generator: Generator | None = None
 
@@ -159,5 +188,5 @@ def new_id() -> int:
     The generator is the process's, not a parameter, because models take it as their default.
     """
     if _generator is None:
-        raise RuntimeError("No node number claimed: call NodeLease(database).claim() first")
+        raise RuntimeError("No node number claimed: ids are made inside 'async with NodeLease(database).held()'")
     return _generator()

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import errors, metrics
 from app.database import Database
 from app.errors import HlinkError
-from app.ids import LEASE_MS, NodeLease
+from app.ids import NodeLease
 from app.migrations import migrate
 from app.security import require_token
 from app.service import Family, Health, Service, TheService, load_families
@@ -29,8 +29,6 @@ from app.settings import Settings
 from app.settings import settings as process_settings
 from app.supervisor import Pace, State, Supervisor
 from app.supervisor.store import census
-
-logger = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 3.0
 
@@ -76,11 +74,7 @@ async def running_service(settings: Settings, families: list[Family]) -> AsyncIt
         stack.push_async_callback(database.close)
         await migrate(database)
 
-        node = NodeLease(database)
-        await node.claim()
-        stack.push_async_callback(_let_go, node)
-        renewing = asyncio.create_task(_keep(node))
-        stack.push_async_callback(_end, renewing)
+        await stack.enter_async_context(NodeLease(database).held())
 
         supervisor = Supervisor(database, replica_name(), pace_of(settings))
         service = Service(settings, database, supervisor)
@@ -164,27 +158,6 @@ def _supervisor_health(supervisor: Supervisor) -> Any:
     return check
 
 
-async def _keep(node: NodeLease) -> None:
-    while True:
-        await asyncio.sleep(LEASE_MS / 1000 / 6)
-        try:
-            await node.renew()
-        except (SQLAlchemyError, HlinkError) as error:
-            logger.warning("the lease on node number was not renewed, trying again: %s", type(error).__name__)
-
-
-async def _let_go(node: NodeLease) -> None:
-    try:
-        await node.release()
-    except (SQLAlchemyError, HlinkError):
-        logger.warning("the node number was not given back; its lease ends in a minute")
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
-
-
 class JsonLines(logging.Formatter):
     """A log record as one line of JSON."""
 
@@ -210,6 +183,6 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for chatty in ("httpx", "httpcore", "alembic", "aiosqlite"):  # httpx logs addresses, which may hold passwords
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error", *(("uvicorn.access",) if settings.log_level == "DEBUG" else ())):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True

@@ -23,17 +23,15 @@ LEASE_S = 1.0
 
 async def run(url: str, outside: Path) -> None:
     database = Database(Settings.model_validate({"database_url": url}).database())
-    node = NodeLease(database)
-    await node.claim()
     supervisor = Supervisor(
         database, f"replica:{os.getpid()}", Pace(tick_s=TICK_S, lease_s=LEASE_S, lost_after_s=0.5, grace_s=1)
     )
     supervisor.register("test", OutsideRunner(Outside(outside)))
-    await supervisor.start()
-    print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await supervisor.stop()
-    await node.release()
+    async with NodeLease(database).held():
+        await supervisor.start()
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        await supervisor.stop()
     await database.close()
 
 

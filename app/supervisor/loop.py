@@ -301,11 +301,7 @@ class Supervisor:
             logger.exception("observations of %s could not be recorded", place)
             return
         for run, what in seen:
-            if (
-                what.seen is Seen.UNKNOWN
-                or store.is_changed(run, what)
-                or (run.desired is Desired.STOPPED and run.state is not State.SUBMITTING)
-            ):
+            if what.seen is Seen.UNKNOWN or store.is_changed(run, what) or run.desired is Desired.STOPPED:
                 self._act(run.id, self._follow(runner, run, what, place, now))
 
     async def _follow(self, runner: Runner, run: Run, what: Observation, place: str, now: int) -> None:

@@ -255,6 +255,18 @@ async def test_given_a_running_run_when_it_is_canceled_then_that_is_carried_out(
     assert (await now(supervisor, run)).state is State.CANCELED
 
 
+async def test_given_a_job_that_is_set_up_without_end_when_it_is_canceled_then_it_ends(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database, begins_as=Seen.STARTING)
+    await ticks(supervisor)
+    assert (await now(supervisor, run)).state is State.SUBMITTING
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).state is State.CANCELED
+
+
 async def test_given_a_stop_with_savepoint_then_the_run_ends_and_says_where_the_savepoint_is(
     supervisor: Supervisor, database: Database, outside: Outside
 ) -> None:
