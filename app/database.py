@@ -56,7 +56,7 @@ class Database:
     def __init__(self, url: URL) -> None:
         self.url = url
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(url) if self.is_sqlite else create_async_engine(url, pool_pre_ping=True)
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _engine(url, pool_pre_ping=True)
         self._writing_engine = self.engine.execution_options(**{_WRITES: True})
         # SQLite's own waiting is polling and starves; within the process writers queue up in order instead.
         self._turn = asyncio.Lock() if self.is_sqlite else None
@@ -108,8 +108,13 @@ class Database:
             self._turn.release()
 
 
+def _engine(url: URL, **options: Any) -> AsyncEngine:
+    # A statement's parameters may be passwords: errors and logs must not repeat them.
+    return create_async_engine(url, hide_parameters=True, **options)
+
+
 def _sqlite_engine(url: URL) -> AsyncEngine:
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+    engine = _engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
