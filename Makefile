@@ -25,6 +25,9 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
+demo: .venv/.installed ## a year of real flights as a stream, live; ONCE=1 checks the result and ends; RATE= flights a second
+	@$(BIN)/hlink demo $(if $(ONCE),--once) $(if $(RATE),--rate $(RATE))
+
 test: setup ## all tests, on an embedded stack of their own (HLINK_TEST_STACK=containers: on containers)
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
@@ -46,4 +49,4 @@ lock: ## the locks, from pyproject.toml (needs the environment)
 # Hashes of every platform's files for both Pythons, and no address.
 LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help setup test lint bench lock
+.PHONY: help setup demo test lint bench lock

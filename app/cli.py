@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.commands import serve, stack
+from app.commands import demo, serve, stack
 
 app = typer.Typer(
     name="hlink",
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 stack.register(app)
 serve.register(app)
+demo.register(app)
 
 
 def main() -> None:
