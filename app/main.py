@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors, metrics
 from app.database import Database
+from app.encryption import unlock
 from app.errors import HlinkError
 from app.ids import NodeLease
 from app.migrations import migrate
@@ -70,6 +71,7 @@ async def running_service(settings: Settings, families: list[Family]) -> AsyncIt
     """Everything that lives while the service runs; left in the opposite order: ticks first, the database last."""
     async with AsyncExitStack() as stack:
         settings.home.mkdir(parents=True, exist_ok=True)
+        unlock(settings)
         database = Database(settings.database())
         stack.push_async_callback(database.close)
         await migrate(database)

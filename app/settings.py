@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     database_url: SecretStr = SecretStr("")
     """The service's own database; empty means SQLite under ``home``. See :meth:`database`."""
 
+    secret_key: SecretStr | None = None
+    """Encrypts stored credentials; None means a key file under ``home``. See :mod:`app.encryption`."""
+
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8086
     api_token: SecretStr | None = None

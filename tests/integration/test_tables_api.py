@@ -10,9 +10,11 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
+from sqlmodel import select
 
 from app.hlink.answers import envelope
 from app.hlink.tables import routes as tables
+from app.hlink.tables.models import StoredTable
 from app.main import create_app
 from app.service import Family, Service
 from app.settings import Settings
@@ -159,7 +161,10 @@ async def test_a_password_never_comes_back(service: tuple[Api, Service]) -> None
     async with running.database.read() as session:
         row = (await session.execute(text("SELECT fields, secrets FROM hlink_table"))).one()
     assert "pa55-word" not in str(row.fields)
-    assert "pa55-word" in str(row.secrets)
+    assert "pa55-word" not in str(row.secrets)
+    async with running.database.read() as session:
+        (stored,) = await session.exec(select(StoredTable))
+    assert stored.secrets == {"connector_password": "pa55-word"}
 
 
 async def test_a_refusal_does_not_repeat_the_password(api: Api) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import JSON, BigInteger, Column, Text
 from sqlmodel import Field, SQLModel
 
 from app.database import Audited
+from app.encryption import Encrypted
 from app.ids import new_id
 
 LONGEST_NAME = 200
@@ -39,4 +40,4 @@ class StoredTable(Audited, SQLModel, table=True):
     schema_file: str = Field(default="", sa_column=Column(Text, nullable=False))
     columns: list[dict[str, Any]] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
     fields: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    secrets: dict[str, str] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False), repr=False)
+    secrets: dict[str, str] = Field(default_factory=dict, sa_column=Column(Encrypted, nullable=False), repr=False)

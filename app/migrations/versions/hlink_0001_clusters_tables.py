@@ -62,7 +62,7 @@ def upgrade() -> None:
         sa.Column("schema_file", sa.Text(), nullable=False),
         sa.Column("columns", sa.JSON(), nullable=False),
         sa.Column("fields", sa.JSON(), nullable=False),
-        sa.Column("secrets", sa.JSON(), nullable=False),
+        sa.Column("secrets", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("alias"),
     )
