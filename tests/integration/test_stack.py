@@ -152,6 +152,21 @@ def test_status_is_zero_only_when_all_are_healthy(home: Home):
     assert "stopped" in broken.stdout
 
 
+def test_the_doctor_finds_nothing_wrong_with_a_running_stack(home: Home):
+    home.up()
+    done = home.hlink("doctor", "--json")
+    found = {one["subject"]: one["verdict"] for one in json.loads(done.stdout)}
+    assert done.returncode == 0, found
+    assert {found[name] for name in OWN} == {"ok"}
+
+
+def test_the_doctor_names_what_is_missing_with_its_remedy(other_home: Home, tmp_path: Path):
+    other_home.environment["HLINK_ARTIFACTS"] = str(tmp_path / "none")
+    done = other_home.hlink("doctor")
+    assert done.returncode == 1
+    assert "hlink fetch kafka" in done.stdout
+
+
 def test_up_repairs_what_was_killed_and_leaves_the_rest_alone(home: Home):
     home.up()
     before = home.pids()
