@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from app.demo.data import Year
@@ -102,7 +103,7 @@ def _same(wanted: pd.Series, found: pd.Series, *, exact: bool) -> pd.Series:
     return pd.Series(close, index=wanted.index) | (wanted.isna() & found.isna())
 
 
-def _numbers(values: pd.Series) -> np.ndarray:
+def _numbers(values: pd.Series) -> npt.NDArray[np.float64]:
     return np.asarray(pd.to_numeric(values).to_numpy("float64", na_value=np.nan))
 
 

@@ -27,7 +27,7 @@ WITH enriched AS (
   LEFT JOIN {planes} p ON f.tailnum = p.tailnum
   LEFT JOIN {weather} w ON f.origin = w.origin AND FLOOR(f.scheduled TO HOUR) = w.time_hour
 )
-SELECT carrier, airline, origin, window_start AS hour_start,
+SELECT carrier, MAX(airline) AS airline, origin, window_start AS hour_start,
        COUNT(*) AS flights,
        COUNT(dep_delay) AS departures,
        AVG(dep_delay) AS mean_delay,
@@ -36,7 +36,7 @@ SELECT carrier, airline, origin, window_start AS hour_start,
        AVG(CAST(plane_age AS DOUBLE)) AS plane_age,
        MAX(wind_speed) AS wind_speed
 FROM TUMBLE(TABLE enriched, DESCRIPTOR(scheduled), INTERVAL '1' HOUR)
-GROUP BY carrier, airline, origin, window_start, window_end"""
+GROUP BY carrier, origin, window_start, window_end"""
 """The features: plain joins on the side tables, which the service makes lookup joins, then a window over the result.
 
 A flight that left has a delay and a cancelled one has none, so that COUNT(dep_delay) counts departures.

@@ -2,9 +2,9 @@
 
 ::
 
-    artifacts -> stack (Kafka, Flink, PostgreSQL) -> topics, side tables -> job -> features -> check
-              -> service, planner ---------------------------------------^
-              -> data --------------^                \\-> flights are played
+    artifacts -> stack (Kafka, Flink, PostgreSQL) -> topics, side tables -> job, flights -> features -> check
+              -> service, planner ----------------------------------------^
+              -> data --------------------------------^
 
 What does not depend on each other goes on at once. However it ends, by itself, by a signal or by an error, what was
 started is ended: the job, the service, and the stack unless it ran before.
@@ -126,8 +126,6 @@ class Performance:
         stage.create_topics(endpoints.kafka_bootstrap, places)
         progress(Step("topics", f"{places.flights_topic}, {places.features_topic}", done=True))
         year = loading.result()
-        self._player = player = Player(endpoints.kafka_bootstrap, places.flights_topic, year, self.options.rate)
-        player.start()
         side_tables = self._pool.submit(self._create_tables, endpoints, places, year, progress)
 
         service.wait_until_serving(progress)
@@ -146,6 +144,9 @@ class Performance:
         progress(Step("job", "starting"))
         self._job_id = job_id
         started_at = time.monotonic()
+        # Not earlier: until here the planner needs the processor more.
+        self._player = player = Player(endpoints.kafka_bootstrap, places.flights_topic, year, self.options.rate)
+        player.start()
         run = service.client.run(job_id)
         progress(Step("job", f"Flink job {run['flinkJobId']} is {str(run['state']).lower()}", done=True))
         return Running(endpoints, places, service, year, player, reader, job_id, started_at)

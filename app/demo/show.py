@@ -25,12 +25,10 @@ class Figures:
     """The job at a moment.
 
     :param state: of its run in the service.
-    :param flights_out: rows that left the first operator, that is flights joined with the side tables.
     :param watermark: event time of the windows, in milliseconds since 1970; None before the first.
     """
 
     state: str = "CREATED"
-    flights_out: int = 0
     watermark: int | None = None
     restarts: int = 0
     vertices: Sequence[Mapping[str, Any]] = ()
@@ -46,7 +44,6 @@ class Figures:
         marks = [vertex["watermark"] for vertex in vertices if vertex["watermark"] is not None]
         return cls(
             state=str(run.get("state", "CREATED")),
-            flights_out=int(vertices[0]["recordsOut"] or 0) if vertices else 0,
             watermark=min(marks, default=None),
             restarts=int(run.get("restarts") or 0),
             vertices=vertices,
@@ -61,6 +58,7 @@ class Scene:
     """Everything that is shown at a moment.
 
     :param seconds: since the demo began.
+    :param processed: how many flights event time has passed, as far as the windows see it.
     :param verdict: the outcome of the check, once there is one.
     """
 
@@ -68,6 +66,7 @@ class Scene:
     figures: Figures
     sent: int
     total: int
+    processed: int
     in_topic: int
     in_table: int
     newest: Sequence[Row]
@@ -91,9 +90,11 @@ def view(scene: Scene) -> RenderableType:
 def line(scene: Scene) -> str:
     """The scene in one line, for a log."""
     figures = scene.figures
+    if scene.verdict:
+        return scene.verdict
     return (
         f"{figures.state.lower()}: {scene.sent:,} of {scene.total:,} flights played, "
-        f"{figures.flights_out:,} processed, event time {_moment(figures.watermark)}; "
+        f"{scene.processed:,} processed, event time {_moment(figures.watermark)}; "
         f"features: {scene.in_topic:,} in Kafka, {scene.in_table:,} in PostgreSQL; "
         f"checkpoints: {figures.checkpoints.get('completed', 0)}; {_pressure(figures)}"
     )
@@ -116,7 +117,7 @@ def _progress(scene: Scene) -> Panel:
     table.add_column(justify="right")
     for number, what in (
         (f"{scene.sent:,}", f"of {scene.total:,} flights played"),
-        (f"{scene.figures.flights_out:,}", "flights processed"),
+        (f"{scene.processed:,}", "flights processed"),
         (f"{scene.in_topic:,}", "feature rows in Kafka"),
         (f"{scene.in_table:,}", "feature rows in PostgreSQL"),
         (_moment(scene.figures.watermark), "event time (UTC)"),
