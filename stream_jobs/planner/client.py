@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _WORKER = Path(__file__).with_name("worker.py")
-_BRIDGE = Path(__file__).parent / "java" / "hlink" / "Bridge.java"
+_JAVA = Path(__file__).parent / "java"
 _ANSWER_LIMIT = 256 * 1024 * 1024
 _LOG4J = """\
 rootLogger.level = WARN
@@ -312,22 +313,25 @@ def database_of(ddl: Sequence[str]) -> str:
 
 
 def bridge_classes(config: PlannerConfig) -> Path:
-    """The folder of the bridge's compiled classes, made when its source or the compiler is new.
+    """The folder of the compiled Java part, made when its source or the compiler is new.
 
     Raises:
         PlannerError: the compiler refused the source.
     """
-    source = _BRIDGE.read_bytes()
-    version = hashlib.sha256(source + config.compiler.name.encode()).hexdigest()[:16]
+    sources = sorted(_JAVA.rglob("*.java"))
+    services = _JAVA / "META-INF"
+    content = b"".join(file.read_bytes() for file in sorted(_JAVA.rglob("*")) if file.is_file())
+    version = hashlib.sha256(content + config.compiler.name.encode()).hexdigest()[:16]
     folder = config.work_dir / f"bridge-{version}"
     if folder.exists():
         return folder
     config.work_dir.mkdir(parents=True, exist_ok=True)
     unfinished = config.work_dir / f"bridge-{version}.{os.getpid()}.{time.monotonic_ns()}"
+    shutil.copytree(services, unfinished / "META-INF")
     done = subprocess.run(
         [
             str(config.java), "-jar", str(config.compiler), "-17", "-proc:none", "-nowarn",
-            "-cp", os.pathsep.join(str(p) for p in config.classpath), "-d", str(unfinished), str(_BRIDGE),
+            "-cp", os.pathsep.join(str(p) for p in config.classpath), "-d", str(unfinished), *map(str, sources),
         ],
         capture_output=True,
         text=True,
@@ -346,7 +350,7 @@ def bridge_classes(config: PlannerConfig) -> Path:
 
 def _write_conf(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("log4j.properties", _LOG4J), ("config.yaml", "execution.target: remote\n")):
+    for name, text in (("log4j.properties", _LOG4J), ("config.yaml", "execution.target: hlink\n")):
         path = folder / name
         if not path.exists() or path.read_text() != text:
             unfinished = path.with_suffix(f".{os.getpid()}")

@@ -60,7 +60,6 @@ class PlanSubmitter:
 def _target(run: Run) -> Mapping[str, str]:
     parts = urlsplit(str(run.spec["flink_url"]))
     options = {
-        "execution.target": "remote",
         "rest.address": parts.hostname or "",
         "rest.port": str(parts.port or (443 if parts.scheme == "https" else 80)),
         "$internal.pipeline.job-id": run.external_id,

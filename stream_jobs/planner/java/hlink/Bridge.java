@@ -14,6 +14,7 @@ import org.apache.calcite.sql.SqlSelect;
 import org.apache.calcite.sql.parser.SqlParserPos;
 import org.apache.calcite.sql.util.SqlBasicVisitor;
 import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.GlobalConfiguration;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.sql.parser.error.SqlValidateException;
@@ -47,7 +48,12 @@ public final class Bridge {
     public Bridge(int databaseLimit) {
         this.databaseLimit = databaseLimit;
         this.environment =
-                (TableEnvironmentImpl) TableEnvironment.create(EnvironmentSettings.inStreamingMode());
+                (TableEnvironmentImpl)
+                        TableEnvironment.create(
+                                EnvironmentSettings.newInstance()
+                                        .inStreamingMode()
+                                        .withConfiguration(GlobalConfiguration.loadConfiguration())
+                                        .build());
     }
 
     public TableEnvironment environment() {

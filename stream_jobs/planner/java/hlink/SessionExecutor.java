@@ -1,0 +1,80 @@
+package hlink;
+
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import org.apache.flink.api.dag.Pipeline;
+import org.apache.flink.client.deployment.ClusterClientJobClientAdapter;
+import org.apache.flink.client.deployment.StandaloneClusterId;
+import org.apache.flink.client.deployment.executors.PipelineExecutorUtils;
+import org.apache.flink.client.program.rest.RestClusterClient;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.DeploymentOptions;
+import org.apache.flink.configuration.RestOptions;
+import org.apache.flink.configuration.SecurityOptions;
+import org.apache.flink.core.execution.JobClient;
+import org.apache.flink.core.execution.PipelineExecutor;
+import org.apache.flink.core.execution.PipelineExecutorFactory;
+import org.apache.flink.streaming.api.graph.StreamGraph;
+
+/**
+ * Submits to a running cluster, as {@code execution.target: hlink}.
+ *
+ * <p>Flink's own executor for this makes a client for each submission and then polls, 50 ms apart, until the job is
+ * initialised. Here a cluster's client is kept, and the submission is over when the JobManager has accepted it: the
+ * supervisor observes the job anyway, and would be the one to act on a failed initialisation.
+ */
+public final class SessionExecutor implements PipelineExecutor {
+    static final String NAME = "hlink";
+    private static final int MOST_CLIENTS = 16;
+    /** By address, in the order of last use; requests come one at a time. */
+    private static final Map<String, RestClusterClient<StandaloneClusterId>> CLIENTS =
+            new LinkedHashMap<>(16, 0.75f, true);
+
+    @Override
+    public CompletableFuture<JobClient> execute(Pipeline pipeline, Configuration settings, ClassLoader userClasses)
+            throws Exception {
+        StreamGraph graph = PipelineExecutorUtils.getStreamGraph(pipeline, settings);
+        graph.serializeUserDefinedInstances();
+        RestClusterClient<StandaloneClusterId> client = client(settings);
+        return client.submitJob(graph)
+                .thenApply(id -> new ClusterClientJobClientAdapter<>(() -> client, id, userClasses));
+    }
+
+    private static synchronized RestClusterClient<StandaloneClusterId> client(Configuration settings) throws Exception {
+        String address =
+                settings.get(SecurityOptions.SSL_REST_ENABLED)
+                        + " "
+                        + settings.get(RestOptions.ADDRESS)
+                        + ":"
+                        + settings.get(RestOptions.PORT);
+        RestClusterClient<StandaloneClusterId> client = CLIENTS.get(address);
+        if (client == null) {
+            client = new RestClusterClient<>(new Configuration(settings), StandaloneClusterId.getInstance());
+            CLIENTS.put(address, client);
+            if (CLIENTS.size() > MOST_CLIENTS) {
+                String oldest = CLIENTS.keySet().iterator().next();
+                CLIENTS.remove(oldest).close();
+            }
+        }
+        return client;
+    }
+
+    /** Found by Flink through {@code META-INF/services}. */
+    public static final class Factory implements PipelineExecutorFactory {
+        @Override
+        public String getName() {
+            return NAME;
+        }
+
+        @Override
+        public boolean isCompatibleWith(Configuration settings) {
+            return NAME.equalsIgnoreCase(settings.get(DeploymentOptions.TARGET));
+        }
+
+        @Override
+        public PipelineExecutor getExecutor(Configuration settings) {
+            return new SessionExecutor();
+        }
+    }
+}
