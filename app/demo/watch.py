@@ -35,7 +35,7 @@ _ENDED_BADLY = ("FAILED", "LOST", "CANCELED")
 class Running:
     """All that there is once the job runs.
 
-    :param started_at: when the job was started, on the monotonic clock.
+    :param started_at: when the stream was started, on the monotonic clock.
     """
 
     endpoints: Endpoints
