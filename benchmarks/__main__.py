@@ -48,7 +48,6 @@ _UP_TIMES = 3
 _UP_WITHIN_S = 300.0
 _ROUNDS = 30
 _WINDOWS = 200
-_PAIRS = 5
 
 
 class Bench:
@@ -107,8 +106,8 @@ class Bench:
             self.say(f"submission, {self.rounds} times each of {len(sides.statements)} statements")
             self.figures |= latency.submission(sides, self.rounds)
         if "throughput" in self.parts:
-            self.say(f"throughput, {_PAIRS} pairs of runs")
-            self.figures |= throughput(sides, endpoints, _WINDOWS, _PAIRS)
+            self.say("throughput, pairs of runs")
+            self.figures |= throughput(sides, endpoints, _WINDOWS)
 
     def _memory(self, pid: int) -> None:
         rss, pss = machine.resident_mib(pid)

@@ -26,17 +26,18 @@ _READINGS = "bench-readings"
 _FILLED_WITHIN_S = 120.0
 _READ_WITHIN_S = 120.0
 _POLL_S = 0.1
+_MOST_PAIRS, _LEAST_PAIRS, _ALTERNATE_S = 9, 3, 90.0
+"""Runs of each side that count at each parallelism: no new pair begins when the time is over."""
 
 Figures = dict[str, float | int]
 
 
-def throughput(sides: Sides, endpoints: Endpoints, windows: int, pairs: int) -> Figures:
+def throughput(sides: Sides, endpoints: Endpoints, windows: int) -> Figures:
     """Rows a second of both, at parallelism 1 and 2.
 
     :param windows: how many windows the topic holds, of ``ROWS_PER_WINDOW`` rows each.
-    :param pairs: how many runs of each side count, at each parallelism.
     """
-    figures: Figures = {"throughput_rows": windows * ROWS_PER_WINDOW, "throughput_pairs": pairs}
+    figures: Figures = {"throughput_rows": windows * ROWS_PER_WINDOW}
     admin = KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)
     consumer = KafkaConsumer(bootstrap_servers=endpoints.kafka_bootstrap, enable_auto_commit=False)
     try:
@@ -49,11 +50,12 @@ def throughput(sides: Sides, endpoints: Endpoints, windows: int, pairs: int) -> 
                 {topic: {"num_partitions": 1, "replication_factor": 1, "configs": stamped}}, wait_for_metadata=True
             )
             results = _Results(consumer, topic, windows)
-            ours, theirs = _alternate(sides, _job(endpoints, topic, parallelism), results, pairs)
+            ours, theirs = _alternate(sides, _job(endpoints, topic, parallelism), results)
             figures |= {
                 f"throughput_rows_per_s_{parallelism}": median(ours),
                 f"hand_written_rows_per_s_{parallelism}": median(theirs),
                 f"throughput_vs_hand_written_{parallelism}": median(ours) / median(theirs),
+                f"throughput_pairs_{parallelism}": len(ours),
                 f"throughput_spread_{parallelism}": (max(theirs) - min(theirs)) / median(theirs),
             }
     finally:
@@ -101,7 +103,8 @@ class _Results:
         raise Failed(f"the result at offset {offset} cannot be read")
 
 
-def _alternate(sides: Sides, job: Statement, results: _Results, pairs: int) -> tuple[list[float], list[float]]:
+def _alternate(sides: Sides, job: Statement, results: _Results) -> tuple[list[float], list[float]]:
+    """Rates of both, as many as the time allows."""
     sides.service.add_tables(job.tables)
     _, job_id = sides.service.add(job, sides.literal())
 
@@ -123,7 +126,10 @@ def _alternate(sides: Sides, job: Statement, results: _Results, pairs: int) -> t
 
     ours: list[float] = []
     theirs: list[float] = []
-    for pair in range(-1, pairs):
+    deadline = time.monotonic() + _ALTERNATE_S
+    for pair in range(-1, _MOST_PAIRS):
+        if pair >= _LEAST_PAIRS and time.monotonic() > deadline:
+            break
         turn: list[tuple[Callable[[], float], list[float]]] = [(run_ours, ours), (run_theirs, theirs)]
         for run, rates in turn if pair % 2 == 0 else reversed(turn):
             rate = run()
@@ -158,7 +164,8 @@ def _fill(sides: Sides, endpoints: Endpoints, windows: int) -> None:
     readings = _readings(endpoints)
     rows = windows * ROWS_PER_WINDOW
     numbers = (
-        "CREATE TABLE numbers (n BIGINT) WITH ('connector' = 'datagen', 'fields.n.kind' = 'sequence', "
+        "CREATE TABLE numbers (n BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100000000', "
+        "'fields.n.kind' = 'sequence', "
         f"'fields.n.start' = '0', 'fields.n.end' = '{rows - 1}')"
     )
     insert = (
