@@ -18,6 +18,8 @@ def demo(
     Brings up what is not running of the stack, and the service; ends what it started, by Ctrl-C or after the check.
     Exit status with --once: 0 all windows are equal, 1 not, or a step failed; 130 interrupted.
     """
+    import logging
+
     from rich.console import Console
 
     from app.commands.progress import showing
@@ -27,6 +29,8 @@ def demo(
     from app.settings import settings
     from stream_jobs.local.errors import LocalStackError
 
+    # The client's remarks on brokers that come and go would stand in the middle of the picture.
+    logging.getLogger("kafka").addHandler(logging.NullHandler())
     given = settings()
     token = given.api_token.get_secret_value() if given.api_token else None
     # A log has no width: a folded line is hard to search.

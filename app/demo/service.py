@@ -46,6 +46,10 @@ class Service:
     def _mark(self) -> str:
         return processes.mark(self.home, _NAME)
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and processes.running(self._process)
+
     def start(self) -> None:
         """Start the process, without waiting for it.
 
@@ -92,7 +96,7 @@ class Service:
     def _wait(self, progress: Progress, subject: str, lacking: Callable[[Health], str | None]) -> None:
         deadline = time.monotonic() + _START_TIMEOUT_S
         while True:
-            if self._process is not None and not processes.running(self._process):
+            if self._process is not None and not self.alive:
                 raise DemoError(f"The service {processes.exit_status(self._process.pid)}.{self.last_words()}")
             health = self.client.health()
             missing = "starting" if health is None else lacking(health)

@@ -15,7 +15,7 @@ from rich.live import Live
 from app.demo import check, show, stage
 from app.demo.check import Comparison
 from app.demo.data import Year
-from app.demo.errors import DemoError, Refused
+from app.demo.errors import DemoError
 from app.demo.features import FEATURES
 from app.demo.service import Service
 from app.demo.show import Figures, Scene
@@ -28,6 +28,8 @@ _QUIET_S = 3.0
 """How long no row must have come until the sinks are taken to hold everything: three times their flush interval."""
 _STUCK_S = 180.0
 """How long nothing at all may move before the demo gives up."""
+_UNANSWERED_S = 30.0
+"""How long service and database may give no answer."""
 _ENDED_BADLY = ("FAILED", "LOST", "CANCELED")
 
 
@@ -50,13 +52,14 @@ class Running:
 
 @dataclass
 class _Seen:
-    """What was seen last, and when it last changed (monotonic clock)."""
+    """What was seen last, when that was, and when it last changed (monotonic clock)."""
 
     figures: Figures = field(default_factory=Figures)
     in_topic: int = 0
     in_table: int = 0
-    rows_changed_at: float = 0.0
-    moved_at: float = 0.0
+    at: float = field(default_factory=time.monotonic)
+    rows_changed_at: float = field(default_factory=time.monotonic)
+    moved_at: float = field(default_factory=time.monotonic)
 
 
 class Watch:
@@ -70,7 +73,7 @@ class Watch:
         self.running, self.console, self.once = running, console, once
         self.status = 0
         self._began = began
-        self._seen = _Seen(rows_changed_at=time.monotonic(), moved_at=time.monotonic())
+        self._seen = _Seen()
         self._verdict = ""
         self._event_times = running.year.flights["scheduled"].to_numpy("datetime64[ms]").astype("int64")
 
@@ -99,12 +102,16 @@ class Watch:
         for error in (running.player.error, running.reader.error):
             if error is not None:
                 raise DemoError(error)
-        figures = Figures.of(self._overview())
+        try:
+            figures = Figures.of(running.service.client.overview(running.job_id))
+            in_table = stage.rows_written(running.endpoints.postgres, running.places)
+        except DemoError as error:
+            self._bear(error)
+            return
         if figures.state in _ENDED_BADLY:
             raise DemoError(f"The job is {figures.state.lower()}: {figures.reason or 'no reason is known'}")
         in_topic = len(running.reader.rows)
-        in_table = stage.rows_written(running.endpoints.postgres, running.places)
-        now = time.monotonic()
+        seen.at = now = time.monotonic()
         if (in_topic, in_table) != (seen.in_topic, seen.in_table):
             seen.rows_changed_at = now
         if in_topic != seen.in_topic or figures.watermark != seen.figures.watermark or not running.player.done:
@@ -116,11 +123,11 @@ class Watch:
                 f"PostgreSQL, the job is {figures.state.lower()} ({figures.reason or 'no error is known'})"
             )
 
-    def _overview(self) -> dict:  # type: ignore[type-arg]
-        try:
-            return dict(self.running.service.client.overview(self.running.job_id))
-        except Refused as error:
-            raise DemoError(f"{error}{self.running.service.last_words()}") from error
+    def _bear(self, error: DemoError) -> None:
+        """A single question that is not answered ends nothing; raises when none has been answered for a while."""
+        service = self.running.service
+        if not service.alive or time.monotonic() - self._seen.at > _UNANSWERED_S:
+            raise DemoError(f"{error}{service.last_words()}") from error
 
     def _complete(self) -> bool:
         """Whether all went through, and no row has come for a while.
@@ -133,7 +140,7 @@ class Watch:
             return False
         all_there = min(seen.in_topic, seen.in_table) >= len(self._truth)
         passed = seen.figures.watermark is not None and seen.figures.watermark >= self._event_times[-1]
-        return (all_there or passed) and time.monotonic() - seen.rows_changed_at >= _QUIET_S
+        return (all_there or passed) and seen.at - seen.rows_changed_at >= _QUIET_S
 
     @cached_property
     def _truth(self) -> pd.DataFrame:
