@@ -134,8 +134,11 @@ class Bench:
                 self.figures |= {"stack_ready_s": median(times), "stack_first_ready_s": times[0]}
             found = json.loads(answer)
             yield Endpoints(found["flink_url"], found["kafka_bootstrap"], PostgresEndpoint.parse(found["postgres_url"]))
-        finally:
-            self._hlink("down", "--purge")
+        except BaseException:
+            # The logs stay: they say why.
+            self._hlink("down")
+            raise
+        self._hlink("down", "--purge")
 
     def _hlink(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -194,7 +197,7 @@ def main() -> int:
         console.print("Interrupted; nothing was written.")
         return 130
     except (Failed, LocalStackError, OSError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
-        console.print(f"It could not be measured: {error}", markup=False)
+        console.print(f"It could not be measured: {error}\nLogs are in {bench.home}", markup=False)
         return 2
     report.write(bench.figures, RESULT)
     report.show(bench.figures, console)

@@ -83,7 +83,10 @@ class Gateway:
 
 @contextmanager
 def started(distribution: Distribution, log: Path) -> Iterator[Gateway]:
-    """A gateway by the distribution's own script, with that script's own memory settings."""
+    """A gateway by the distribution's own script, with that script's own memory settings.
+
+    It logs warnings only, as our planner does: neither side is to spend its time on a log.
+    """
     port = ports.choose(set())
     command = [
         "bash",
@@ -94,7 +97,7 @@ def started(distribution: Distribution, log: Path) -> Iterator[Gateway]:
         f"-Dsql-gateway.endpoint.rest.port={port}",
     ]
     with (
-        running(command, environment=distribution.environment, log=log) as process,
+        running(command, environment={**distribution.environment, "ROOT_LOG_LEVEL": "WARN"}, log=log) as process,
         Http(f"http://{ports.LOOPBACK}:{port}") as api,
     ):
 
