@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
-_LOOKS_S = (0.0, 0.1, 0.2, 0.4, 0.8)
+_LOOKS_S = (0.0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 
 
@@ -375,7 +375,8 @@ class Supervisor:
 
         Returns the run if it is to be submitted, with the life of the place; what else follows is done here.
         """
-        if run.state is State.CREATED:
+        fresh = run.state is State.CREATED
+        if fresh:
             if run.desired is Desired.STOPPED:
                 await self._store.move(run, State.CANCELED, "Stopped before it was started")
                 return None, None
@@ -396,6 +397,8 @@ class Supervisor:
         if what.seen is not Seen.UNKNOWN:
             await self._store.record(run, what, place)
             return None, None
+        if fresh:
+            return run, what.incarnation
         held = await self._store.hold_one(run.id)  # as it is by now: it may have waited long for its turn
         for current in held.runs:
             match self._verdict(current, what, held.now):

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from app.supervisor.models import Run
 from app.supervisor.runners.base import Observation, StopOutcome, StopReport, Tail, Unreachable
-from app.supervisor.transitions import Seen, StopMode
+from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import (
     Cluster,
     ClusterError,
@@ -197,8 +197,10 @@ class FlinkRunner:
         now = time.monotonic()
         known = [run for run in runs if run.external_id in jobs]
         ended = {run.id: run for run in known if seen[run.id].seen in _ENDS}
-        changed = [run for run in known if run.id not in ended and self._has_changed(jobs[run.external_id], now)]
-        wanted = [*ended.values(), *changed][:MOST_DETAILS] or self._in_turn(known, now)
+        # A job that was just submitted has no history yet, and somebody waits for it to run.
+        settled = [run for run in known if run.id not in ended and run.state is not State.SUBMITTING]
+        changed = [run for run in settled if self._has_changed(jobs[run.external_id], now)]
+        wanted = [*ended.values(), *changed][:MOST_DETAILS] or self._in_turn(settled, now)
         slots = asyncio.Semaphore(_AT_ONCE)
         # An end is recorded once and then never looked at again, so it is recorded with its details or not yet.
         ends = {run_id: seen.pop(run_id) for run_id in ended}
