@@ -166,7 +166,9 @@ class Performance:
 
     def _bring_up_stack(self, progress: Progress) -> Endpoints:
         """The stack. It is ours to end if nothing of it ran before, or only what a killed demo left running."""
-        last, alive = self.record.last, self._stack_processes()
+        last, alive, external = self.record.last, self._stack_processes(), self.stack.external
+        if external.flink_url and external.kafka_bootstrap and external.postgres_url:
+            return self.stack.up(progress)
         if not alive or (last.stack_is_ours and (not last.processes or alive <= set(last.processes))):
             self.record.note(stack_is_ours=True, processes=())
             self._stack_is_ours = True
