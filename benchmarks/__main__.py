@@ -36,7 +36,7 @@ from benchmarks.http import Failed, Http
 from benchmarks.latency import Sides
 from benchmarks.statements import EVENTS_TOPIC, FEATURES_TOPIC, PROFILES, TOTALS, compared
 from benchmarks.throughput import throughput
-from stream_jobs.local import artifacts
+from stream_jobs.local import artifacts, processes
 from stream_jobs.local.endpoints import Endpoints, PostgresEndpoint
 from stream_jobs.local.errors import LocalStackError
 from stream_jobs.local.installation import find_installation
@@ -107,7 +107,8 @@ class Bench:
             self.figures |= latency.submission(sides, self.rounds)
         if "throughput" in self.parts:
             self.say("throughput, pairs of runs")
-            self.figures |= throughput(sides, endpoints, _WINDOWS)
+            (worker,) = processes.marked(processes.mark(self.home.resolve(), "taskmanager"))
+            self.figures |= throughput(sides, endpoints, worker, _WINDOWS)
 
     def _memory(self, pid: int) -> None:
         rss, pss = machine.resident_mib(pid)
