@@ -6,14 +6,15 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from kafka import KafkaAdminClient
 
 from stream_jobs.local.endpoints import Endpoints
-from tests.services import Api, ServiceProcess
+from tests.services import Api, Json, ServiceProcess
 
 POINTS = (
     "run.created",
@@ -27,45 +28,63 @@ _FAST = {"HLINK_TICK_S": "0.3", "HLINK_LEASE_S": "2", "HLINK_PLANNER_TIMEOUT_S":
 
 
 class Prepared:
-    """A service with one job that was stored and never run."""
+    """A service with one job, which each test runs anew."""
 
-    def __init__(self, home: Path, endpoints: Endpoints, topics: tuple[str, str]) -> None:
-        self.tag = uuid.uuid4().hex[:8]
-        self.service = ServiceProcess(home, _FAST)
-        self.service.start()
+    def __init__(self, home: Path, endpoints: Endpoints, topic: str) -> None:
+        tag = uuid.uuid4().hex[:8]
+        self.service = ServiceProcess(home, _FAST).start()
         self.api = Api(self.service.url, endpoints)
-        source = self.api.kafka_source(f"events_{self.tag}", topics[0], {"k": "STRING"})
-        sink = self.api.kafka_sink(f"out_{self.tag}", topics[1], {"k": "STRING"})
-        self.name = f"killed {self.tag}"
-        body = self.api.job(self.name, [source], {sink: f"SELECT k FROM events_{self.tag}"}, checkpointInterval=0)
-        self.job_id = self.api.ok("POST", "/jobs/addDO", json=body)["id"]
+        source = self.api.kafka_source(f"events_{tag}", topic, {"k": "STRING"})
+        sink = self.api.kafka_sink(f"out_{tag}", topic, {"k": "STRING"})
+        self.name = f"killed {tag}"
+        self.body = self.api.job(self.name, [source], {sink: f"SELECT k FROM events_{tag}"}, checkpointInterval=0)
+        self.job_id = self.api.ok("POST", "/jobs/addDO", json=self.body)["id"]
+        self.before: set[str] = set()
 
     def run_and_forget(self) -> None:
         with contextlib.suppress(httpx.TransportError):  # the service dies while it answers: that is the test
-            self.api.http.post(f"/jobs/run/{self.job_id}")
+            httpx.post(f"{self.service.url}/jobs/run/{self.job_id}", timeout=90)
+
+    def new_flink_jobs(self) -> list[Json]:
+        """What Flink got since the last test."""
+        return [job for job in self.api.flink_jobs(self.name) if job["jid"] not in self.before]
 
     def expect_one_running_job(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 90
         while self.api.status(self.job_id) != 1:
             assert time.monotonic() < deadline, self.api.ok("GET", f"/jobs/overview/{self.job_id}")
             time.sleep(0.2)
         time.sleep(1.5)  # a second job would come with the next ticks
         view = self.api.ok("GET", f"/jobs/{self.job_id}")
-        (known,) = self.api.flink_jobs(self.name)
+        (known,) = self.new_flink_jobs()
         assert (known["jid"], known["state"], view["jobStatus"]) == (view["flinkJobId"], "RUNNING", 1)
+
+    def clean_up(self) -> None:
+        """A service that lives and a job that does not run, for the next test."""
+        if self.service.process is None or self.service.process.poll() is not None:
+            self.service.start()
+        if self.api.status(self.job_id) in (1, 9):
+            self.api.call("POST", f"/jobs/cancel/{self.job_id}")
+        self.before |= {job["jid"] for job in self.new_flink_jobs()}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Prepared]:
+    topic = f"killed-{uuid.uuid4().hex[:8]}"
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)) as admin:
+        admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+    made = Prepared(tmp_path_factory.mktemp("killed"), endpoints, topic)
+    yield made
+    made.service.stop()
 
 
 @pytest.fixture
-def prepared(tmp_path: Path, endpoints: Endpoints, kafka_topic: Callable[..., str]) -> Iterator[Prepared]:
-    made = Prepared(tmp_path, endpoints, (kafka_topic("events"), kafka_topic("out")))
-    try:
-        yield made
-    finally:
-        if made.service.process is not None and made.service.process.poll() is None:
-            made.api.call("POST", f"/jobs/cancel/{made.job_id}")
-        made.service.stop()
+def prepared(shared: Prepared) -> Iterator[Prepared]:
+    yield shared
+    shared.clean_up()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_each_step_of_a_submission(prepared: Prepared, point: str) -> None:
     prepared.service.stop()
@@ -76,18 +95,20 @@ def test_killed_at_each_step_of_a_submission(prepared: Prepared, point: str) -> 
     prepared.expect_one_running_job()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("delay_ms", [5, 20, 40, 60, 80, 100, 130, 170, 220])
 def test_killed_at_any_moment_of_a_submission(prepared: Prepared, delay_ms: int) -> None:
     """Points between those that have a name: inside of commits, of the planner's work, of Flink's."""
+    prepared.api.ok("POST", "/jobs/validate", json=prepared.body)  # the planner is there: the moments are those meant
     asking = threading.Thread(target=prepared.run_and_forget)
     asking.start()
     time.sleep(delay_ms / 1000)
     prepared.service.kill()
     asking.join()
     prepared.service.start()
-    if prepared.api.ok("GET", f"/jobs/overview/{prepared.job_id}")["run"] is None:
+    if prepared.api.status(prepared.job_id) in (0, 2):
         # Killed before the run was committed: the caller got no answer, and nothing may have been started.
         time.sleep(1.5)
-        assert prepared.api.flink_jobs(prepared.name) == []
+        assert prepared.new_flink_jobs() == []
         prepared.api.ok("POST", f"/jobs/run/{prepared.job_id}")
     prepared.expect_one_running_job()
