@@ -361,6 +361,7 @@ class Supervisor:
             except AlreadySubmitted:
                 repeated = True
             except (SubmissionUncertain, Unreachable) as uncertain:
+                logger.warning("run %s: attempt %d to submit it was cut off: %s", run.id, begun.attempts, uncertain)
                 await self._store.explain(begun, f"Attempt {begun.attempts} to submit it was cut off: {uncertain}")
                 return
             crash_point("submission.done")

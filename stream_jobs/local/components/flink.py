@@ -267,6 +267,8 @@ def cluster_configuration(site: Site) -> dict[str, str | int | bool]:
         "classloader.check-leaked-classloader": False,
         "python.executable": sys.executable,
         "python.client.executable": sys.executable,
+        # How old the figures of Flink's page and REST API may be; the default is 10 s.
+        "metrics.fetcher.update-interval": "2 s",
         "metrics.reporter.prom.factory.class": "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
     }
 
