@@ -16,8 +16,12 @@ def serve(
     import uvicorn
     from pydantic import ValidationError
 
+    from app.commands.progress import showing
+    from app.commands.stack import errors_told
     from app.main import create_app
     from app.settings import Settings
+    from stream_jobs.local import artifacts
+    from stream_jobs.local.artifacts import PLANNER_GROUPS
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     try:
@@ -30,6 +34,9 @@ def serve(
     if refusal is not None:
         typer.echo(refusal, err=True)
         raise typer.Exit(2)
+    # What the planner runs on; nothing is downloaded when it is there.
+    with errors_told(), showing(to_stderr=True) as progress:
+        artifacts.fetch(PLANNER_GROUPS, artifacts.artifacts_dir(settings.home), progress)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),

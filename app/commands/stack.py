@@ -42,7 +42,7 @@ def fetch(
     from stream_jobs.local import artifacts
 
     folder = artifacts.artifacts_dir(settings().home.resolve())
-    with _errors_told(), showing() as progress:
+    with errors_told(), showing() as progress:
         fetched = artifacts.fetch(groups or artifacts.DEFAULT_GROUPS, folder, progress)
     typer.echo(f"{len(fetched)} artifacts fetched into {folder}" if fetched else f"All artifacts are in {folder}")
 
@@ -54,7 +54,7 @@ def up(as_json: Json = False) -> None:
     """
     from app.commands.progress import showing
 
-    with _errors_told(), showing(to_stderr=as_json) as progress:
+    with errors_told(), showing(to_stderr=as_json) as progress:
         endpoints = configured_stack().up(progress)
     if as_json:
         typer.echo(json.dumps(_as_json(endpoints), indent=2))
@@ -68,7 +68,7 @@ def down(
     """Stop the embedded stack; data stay. Jobs end, their savepoints and retained checkpoints stay."""
     from app.commands.progress import showing
 
-    with _errors_told(), showing() as progress:
+    with errors_told(), showing() as progress:
         configured_stack().down(progress, purge=purge)
 
 
@@ -77,7 +77,7 @@ def status(as_json: Json = False) -> None:
 
     Exit status: 0 all are healthy, 1 some are not, 3 nothing runs.
     """
-    with _errors_told():
+    with errors_told():
         found = configured_stack().status()
     if as_json:
         typer.echo(json.dumps([_status_as_json(one) for one in found], indent=2))
@@ -98,7 +98,7 @@ def doctor(as_json: Json = False) -> None:
     console = Console(highlight=False)
     signs = {Verdict.OK: "[green]ok  [/]", Verdict.WARN: "[yellow]warn[/]", Verdict.FAIL: "[red]fail[/]"}
     findings = []
-    with _errors_told():
+    with errors_told():
         for finding in examine(configured_stack(), _requirements()):
             findings.append(finding)
             if as_json:
@@ -129,7 +129,7 @@ def configured_stack() -> Stack:
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
+def errors_told() -> Iterator[None]:
     """Print the stack's errors without a traceback: they already say what, where and what to do."""
     from stream_jobs.local.errors import LocalStackError
 
