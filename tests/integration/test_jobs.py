@@ -249,11 +249,11 @@ def test_names_may_be_keywords_or_hold_quotes_backticks_and_semicolons(
 ) -> None:
     tag = uuid.uuid4().hex[:8]
     topic, out_topic = kafka_topic("odd"), kafka_topic("odd-out")
-    odd = ["select", "it's", 'say "x"', "a b", "价格", "x.y"]
+    odd = ["select", "it's", 'say "x"', "a b", "价格", "x.y", "tick`tock", "semi;colon", "${secret:x}"]
     produce(topic, [{name: index for index, name in enumerate(odd)}])
     columns = dict.fromkeys(odd, "INT")
     source, sink = api.kafka_source(f"odd_{tag}", topic, columns), api.kafka_sink(f"odd_out_{tag}", out_topic, columns)
-    sql = "SELECT " + ", ".join(f"`{name}`" for name in odd) + f" FROM odd_{tag}"
+    sql = "SELECT " + ", ".join("`" + name.replace("`", "``") + "`" for name in odd) + f" FROM odd_{tag}"
     job_id = api.ok("POST", "/jobs/addDO", json=api.job(f"it's; `odd` {tag}", [source], {sink: sql}))["id"]
     api.run(job_id)
     assert consume(out_topic, 1, timeout=60) == [{name: index for index, name in enumerate(odd)}]
