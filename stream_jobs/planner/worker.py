@@ -4,8 +4,8 @@ Imports PyFlink and the standard library only, so that another Flink version is 
 else. It ends when its standard input does, and takes its JVM with it: no planner outlives the service.
 
 Start: ``python worker.py '{"classpath": [...], "java": ..., "conf_dir": ..., "heap_mib": 512, ...}'``
-Request: ``{"op": "parse" | "expand_stars" | "compile" | "explain" | "execute", ...}``
-Answer: the bridge's JSON, ``{"error": {"causes": [...]}}`` where Flink refused.
+Request: ``{"op": "parse" | "expand_stars" | "compile" | "explain" | "execute", ...}``, for the bridge as it is.
+Answer: the bridge's, ``{"error": {"causes": [...]}}`` where Flink refused.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _JVM_START_S = 60
 
 def main() -> None:
     settings = json.loads(sys.argv[1])
-    # Whatever user code prints must not end up between two answers.
-    answers = os.fdopen(os.dup(1), "wb")
+    # The answers are the JVM's to write, and whatever user code prints here must not end up between two of them.
+    answers = os.dup(1)
     os.dup2(2, 1)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
-    jvm = _start_jvm(settings)
+    jvm = _start_jvm(settings, answers)
     threading.Thread(target=_end_with, args=(jvm,), daemon=True).start()
     bridge = _connect(settings)
-    _write(answers, json.dumps({"ready": True}))
+    os.write(answers, b'{"ready": true}\n')
     while True:
-        _write(answers, _answer(bridge, json.loads(requests.get())))
+        bridge.answer(requests.get())
 
 
 def _read(stream: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
@@ -54,12 +54,7 @@ def _end_with(jvm: subprocess.Popen[bytes]) -> None:
     os._exit(1)
 
 
-def _write(answers: BinaryIO, line: str) -> None:
-    answers.write(line.encode() + b"\n")
-    answers.flush()
-
-
-def _start_jvm(settings: dict[str, Any]) -> subprocess.Popen[bytes]:
+def _start_jvm(settings: dict[str, Any], answers: int) -> subprocess.Popen[bytes]:
     from pyflink.find_flink_home import _find_flink_home
     from pyflink.pyflink_gateway_server import get_jvm_opts
 
@@ -89,7 +84,7 @@ def _start_jvm(settings: dict[str, Any]) -> subprocess.Popen[bytes]:
             ],
             # The gateway ends at the end of its input: it must be this process's pipe, and no other's.
             stdin=subprocess.PIPE,
-            stdout=sys.stderr,
+            stdout=answers,
             env=environment,
         )
         deadline = time.monotonic() + _JVM_START_S
@@ -111,26 +106,6 @@ def _connect(settings: dict[str, Any]) -> Any:
     from pyflink.java_gateway import get_gateway
 
     return get_gateway().jvm.hlink.Bridge(settings["table_sets"])
-
-
-def _answer(bridge: Any, request: dict[str, Any]) -> str:
-    answer: str
-    match request["op"]:
-        case "parse":
-            return "[" + ",".join(bridge.parse(sql) for sql in request["statements"]) + "]"
-        case "expand_stars":
-            answer = bridge.expandStars(request["database"], request["ddl"], request["statement"])
-        case "compile":
-            answer = bridge.compile(
-                request["database"], request["ddl"], request["inserts"], request["options"], request["with_plan"]
-            )
-        case "explain":
-            answer = bridge.explain(request["database"], request["ddl"], request["inserts"], request["options"])
-        case "execute":
-            answer = bridge.execute(request["plan"], request["options"])
-        case unknown:
-            raise ValueError(f"unknown request {unknown!r}")
-    return answer
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
 package hlink;
 
+import java.io.ByteArrayOutputStream;
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.OutputStream;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -16,6 +21,7 @@ import org.apache.calcite.sql.util.SqlBasicVisitor;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.GlobalConfiguration;
 import org.apache.flink.core.execution.JobClient;
+import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
 import org.apache.flink.sql.parser.error.SqlValidateException;
 import org.apache.flink.table.api.CompiledPlan;
@@ -40,6 +46,7 @@ public final class Bridge {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String PUBLISHED_DATABASE = "default_database";
 
+    private final OutputStream answers = new FileOutputStream(FileDescriptor.out);
     private final TableEnvironmentImpl environment;
     /** Databases in the order of their last use; the oldest is dropped when there are too many. */
     private final LinkedHashMap<String, Integer> databases = new LinkedHashMap<>(16, 0.75f, true);
@@ -47,6 +54,8 @@ public final class Bridge {
 
     public Bridge(int databaseLimit) {
         this.databaseLimit = databaseLimit;
+        // What libraries print must not end up between two answers.
+        System.setOut(System.err);
         this.environment =
                 (TableEnvironmentImpl)
                         TableEnvironment.create(
@@ -60,8 +69,68 @@ public final class Bridge {
         return environment;
     }
 
+    /**
+     * Answers one request, as a line on this process's standard output; both are JSON.
+     *
+     * <p>Not as py4j's return value: its socket has Nagle's algorithm on, and an answer of more than one buffer waits 40 ms
+     * for the other side's delayed acknowledgement. The request comes as bytes, which py4j handles faster than text.
+     */
+    public void answer(byte[] request) throws Exception {
+        JsonNode asked = JSON.readTree(request);
+        Object answer;
+        switch (asked.get("op").asText()) {
+            case "parse":
+                List<Object> parsed = new ArrayList<>();
+                for (String sql : texts(asked, "statements")) {
+                    parsed.add(parse(sql));
+                }
+                answer = parsed;
+                break;
+            case "expand_stars":
+                answer = expandStars(text(asked, "database"), texts(asked, "ddl"), text(asked, "statement"));
+                break;
+            case "compile":
+                answer =
+                        compile(
+                                text(asked, "database"),
+                                texts(asked, "ddl"),
+                                texts(asked, "inserts"),
+                                options(asked),
+                                asked.get("with_plan").asBoolean());
+                break;
+            case "explain":
+                answer = explain(text(asked, "database"), texts(asked, "ddl"), texts(asked, "inserts"), options(asked));
+                break;
+            case "execute":
+                answer = execute(text(asked, "plan"), options(asked));
+                break;
+            default:
+                throw new IllegalArgumentException("unknown request " + asked.get("op"));
+        }
+        ByteArrayOutputStream line = new ByteArrayOutputStream();
+        JSON.writeValue(line, answer);
+        line.write('\n');
+        line.writeTo(answers);
+    }
+
+    private static String text(JsonNode asked, String name) {
+        return asked.get(name).asText();
+    }
+
+    private static List<String> texts(JsonNode asked, String name) {
+        List<String> found = new ArrayList<>();
+        asked.get(name).forEach(one -> found.add(one.asText()));
+        return found;
+    }
+
+    private static Map<String, String> options(JsonNode asked) {
+        Map<String, String> found = new LinkedHashMap<>();
+        asked.get("options").fields().forEachRemaining(one -> found.put(one.getKey(), one.getValue().asText()));
+        return found;
+    }
+
     /** The syntax tree of a statement: kind, position (first line, column, last line, column), names, operands. */
-    public String parse(String sql) throws Exception {
+    private Map<String, Object> parse(String sql) {
         try {
             return answer("tree", tree(planner().parser().parse(sql)));
         } catch (Exception e) {
@@ -73,7 +142,7 @@ public final class Bridge {
      * What each {@code *} of a statement stands for: for every SELECT that has one, its position and the list of
      * qualified column names that the validator writes in its place.
      */
-    public String expandStars(String database, List<String> ddl, String sql) {
+    private Map<String, Object> expandStars(String database, List<String> ddl, String sql) {
         try (Session ignored = new Session(database, ddl, Map.of())) {
             FlinkPlannerImpl planner = planner();
             SqlNode validated = planner.validate(planner.parser().parse(sql));
@@ -99,7 +168,7 @@ public final class Bridge {
      *
      * @return the compiled plan (without the caller's database name), or the first failure with its statement's index
      */
-    public String compile(
+    private Map<String, Object> compile(
             String database, List<String> ddl, List<String> inserts, Map<String, String> options, boolean withPlan) {
         int index = -1;
         try (Session ignored = new Session(database, ddl, options)) {
@@ -129,7 +198,7 @@ public final class Bridge {
     }
 
     /** The optimized plan of INSERT statements, as text for people. */
-    public String explain(String database, List<String> ddl, List<String> inserts, Map<String, String> options) {
+    private Map<String, Object> explain(String database, List<String> ddl, List<String> inserts, Map<String, String> options) {
         try (Session ignored = new Session(database, ddl, options)) {
             List<Operation> operations = new ArrayList<>();
             for (String sql : inserts) {
@@ -147,7 +216,7 @@ public final class Bridge {
      *
      * <p>A failure says in {@code step} whether the plan could not be loaded (nothing was sent) or the submission failed.
      */
-    public String execute(String plan, Map<String, String> options) {
+    private Map<String, Object> execute(String plan, Map<String, String> options) {
         String step = "load";
         try (Session ignored = new Session(null, List.of(), options)) {
             CompiledPlan loaded = environment.loadPlan(PlanReference.fromJsonString(plan));
@@ -220,16 +289,16 @@ public final class Bridge {
         return new int[] {at.getLineNum(), at.getColumnNum(), at.getEndLineNum(), at.getEndColumnNum()};
     }
 
-    private static String answer(String name, Object value) throws Exception {
-        return JSON.writeValueAsString(java.util.Collections.singletonMap(name, value));
+    private static Map<String, Object> answer(String name, Object value) {
+        return Collections.singletonMap(name, value);
     }
 
-    private static String failure(Throwable thrown) {
+    private static Map<String, Object> failure(Throwable thrown) {
         return failure(thrown, Map.of());
     }
 
     /** The chain of causes, outermost first, with the place in the SQL where the parser or the validator names one. */
-    private static String failure(Throwable thrown, Map<String, Object> more) {
+    private static Map<String, Object> failure(Throwable thrown, Map<String, Object> more) {
         Map<String, Object> described = new LinkedHashMap<>(more);
         if (thrown instanceof DdlFailure) {
             described.put("ddl", ((DdlFailure) thrown).index);
@@ -244,11 +313,7 @@ public final class Bridge {
             }
         }
         described.put("causes", causes);
-        try {
-            return answer("error", described);
-        } catch (Exception e) {
-            throw new IllegalStateException(e);
-        }
+        return answer("error", described);
     }
 
     private static int[] place(Throwable cause) {
