@@ -132,6 +132,10 @@ class OutsideRunner:
     def place(self, run: Run) -> str:
         return str(run.spec.get("place", "outside"))
 
+    async def incarnation(self, run: Run) -> str | None:
+        life, _ = self.outside.ask("look", run.external_id)
+        return str(life)
+
     async def start(self, run: Run) -> None:
         if "refuse" in run.spec:
             raise SubmissionRefused(run.spec["refuse"])

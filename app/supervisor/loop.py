@@ -11,10 +11,10 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -41,14 +41,17 @@ from app.supervisor.transitions import (
     StopMode,
     Verdict,
     backoff_s,
+    following,
     on_unknown_submission,
 )
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
-_LOOKS_S = (0.0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+_LOOKS_S = (0.005, 0.01, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 
 
@@ -387,6 +390,8 @@ class Supervisor:
             run = submitting
             crash_point("submitting.committed")
         try:
+            if fresh:  # its id was never sent to anybody
+                return run, await self._within_a_look(runner.incarnation(run))
             what = (await self._observe(runner, [run])).get(run.id)
         except Unreachable as unreachable:
             self._note_unreachable(place, unreachable)
@@ -398,8 +403,6 @@ class Supervisor:
         if what.seen is not Seen.UNKNOWN:
             await self._store.record(run, what, place)
             return None, None
-        if fresh:
-            return run, what.incarnation
         held = await self._store.hold_one(run.id)  # as it is by now: it may have waited long for its turn
         for current in held.runs:
             match self._verdict(current, what, held.now):
@@ -442,7 +445,8 @@ class Supervisor:
             if what is None:
                 continue
             known = what.seen is not Seen.UNKNOWN
-            if known and store.is_changed(run, what):
+            # What leads nowhere yet (it is being set up) is not worth a transaction: the ticks record it.
+            if known and following(run.state, what.seen) is not None:
                 recorded = await self._store.record(run, what, runner.place(run))
                 self._announce(run.id)
                 if recorded is None:
@@ -487,9 +491,12 @@ class Supervisor:
     # Parts
 
     async def _observe(self, runner: Runner, runs: Sequence[Run]) -> Mapping[int, Observation]:
+        return await self._within_a_look(runner.observe(runs))
+
+    async def _within_a_look(self, asking: Awaitable[T]) -> T:
         try:
             async with asyncio.timeout(self.pace.look_s):
-                return await runner.observe(runs)
+                return await asking
         except TimeoutError:
             raise Unreachable(f"no answer within {self.pace.look_s:g} s") from None
 

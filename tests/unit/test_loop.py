@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import update
 
 from app.database import Database
 from app.ids import NodeLease
@@ -226,6 +227,8 @@ async def test_given_a_submission_by_a_process_that_died_then_the_running_job_is
     supervisor: Supervisor, database: Database, outside: Outside
 ) -> None:
     run = await submit(database)
+    async with database.write() as session:  # SUBMITTING is committed before anything is sent
+        await session.exec(update(Run).values(state=State.SUBMITTING, attempts=1))
     outside.take(run.external_id, Seen.RUNNING)
     await ticks(supervisor)
 

@@ -85,6 +85,9 @@ class Runner(Protocol):
         Raises :class:`SubmissionRefused`, :class:`AlreadySubmitted` or :class:`SubmissionUncertain`.
         """
 
+    async def incarnation(self, run: Run) -> str | None:
+        """Which life of the outside system answers for this run now; None where that cannot be told."""
+
     async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
         """Look at runs of one place with one request. Run id -> observation; a run left out is looked at next time."""
 

@@ -118,6 +118,13 @@ class FlinkRunner:
         """Submit it; raises what the submitter raises."""
         await self._submitter.submit(run)
 
+    async def incarnation(self, run: Run) -> str | None:
+        """See :meth:`stream_jobs.rest.Cluster.incarnation`."""
+        try:
+            return await self._cluster(run).incarnation()
+        except (ClusterUnreachable, ClusterError) as error:
+            raise Unreachable(str(error)) from error
+
     async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
         """See the module. A run that the overview lacks is asked for by its id before it is called UNKNOWN."""
         cluster = self._cluster(runs[0])
