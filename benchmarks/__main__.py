@@ -47,7 +47,7 @@ PARTS = ("stack", "validate", "mistakes", "submit", "throughput")
 _UP_TIMES = 3
 _UP_WITHIN_S = 300.0
 _ROUNDS = 30
-_WINDOWS = 200
+_WINDOWS = 400
 
 
 class Bench:
