@@ -159,7 +159,8 @@ async def test_a_password_never_comes_back(service: tuple[Api, Service]) -> None
     values = {f["fieldName"]: f["fieldValue"] for f in shown.json()["data"]["jsonFieldVO"]["jsonValue"]}
     assert values["connector_password"] == "******"
     async with running.database.read() as session:
-        row = (await session.execute(text("SELECT fields, secrets FROM hlink_table"))).one()
+        connection = await session.connection()
+        row = (await connection.execute(text("SELECT fields, secrets FROM hlink_table"))).one()
     assert "pa55-word" not in str(row.fields)
     assert "pa55-word" not in str(row.secrets)
     async with running.database.read() as session:
