@@ -11,11 +11,12 @@ from sqlalchemy import ColumnElement, String, cast, func, literal
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from app.database import Database
 from app.errors import Conflict, HlinkError, InvalidInput, NotFound, Problem, Unavailable
 from app.hlink.clusters import service as clusters
-from app.hlink.clusters.models import Cluster
+from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
 from app.hlink.jobs.definition import digest_of, job_of
@@ -181,10 +182,7 @@ async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
 
 async def find(session: AsyncSession, job_id: int) -> Found:
     """The job with its tables, cluster, newest run and version. Raises :class:`~app.errors.NotFound`."""
-    job = await session.get(StoredJob, job_id)
-    if job is None or job.del_flag != 1:
-        raise NotFound(f"There is no job {job_id}: /jobs/list shows those there are")
-    return (await _complete(session, [job]))[0]
+    return (await _complete(session, [await _kept(session, job_id)]))[0]
 
 
 async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found], int]:
@@ -218,29 +216,31 @@ async def run(engine: Engine, job_id: int) -> Run:
         Unavailable: the cluster or the planner does not answer.
     """
     async with engine.database.read() as session:
-        found = await find(session, job_id)
+        job = await _kept(session, job_id)
+        links = (await session.exec(_links([job_id]))).all()
+        cluster = await session.get(Cluster, job.cluster_id)
         active = await active_run(session, subject_of(job_id))
-        stored = await tables.find_all(session, [link.table_id for link in found.links])
+        stored = await tables.find_all(session, [link.table_id for link in links])
         version = await _newest_version(session, job_id)
     if active is not None:
-        raise Conflict(f"Job {found.job.name!r} is {active.state.lower()} already", run_id=active.id)
-    if found.cluster is None:
-        raise NotFound(f"The cluster of job {found.job.name!r} was deleted: choose another for it")
-    definition = job_of(found.job, found.links, stored)
+        raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
+    if cluster is None or cluster.del_flag == DELETED:
+        raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
+    definition = job_of(job, links, stored)
     digest = digest_of(definition, job_id)
     next_version = None
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
             planned(engine.planner, definition, job_id, with_plan=True),
-            check_outside(engine, found.cluster, definition),
+            check_outside(engine, cluster, definition),
         )
         next_version = version = _version(job_id, version.number + 1 if version else 1, digest, made)
     else:
-        await check_outside(engine, found.cluster, definition)
+        await check_outside(engine, cluster, definition)
     async with engine.database.write() as session:
         if next_version is not None:
             session.add(next_version)
-        made_run = await create_run(session, KIND, subject_of(job_id), _spec(found.cluster, version, definition))
+        made_run = await create_run(session, KIND, subject_of(job_id), _spec(cluster, version, definition))
     crash_point("run.created")
     engine.supervisor.kick(made_run.id)
     return await engine.supervisor.wait(made_run.id, timeout_s=ANSWER_WITHIN_S)
@@ -313,11 +313,20 @@ async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job) -> li
     ]
 
 
+async def _kept(session: AsyncSession, job_id: int) -> StoredJob:
+    job = await session.get(StoredJob, job_id)
+    if job is None or job.del_flag != 1:
+        raise NotFound(f"There is no job {job_id}: /jobs/list shows those there are")
+    return job
+
+
+def _links(job_ids: Sequence[int]) -> SelectOfScalar[JobTableLink]:
+    return select(JobTableLink).where(col(JobTableLink.job_id).in_(job_ids)).order_by(col(JobTableLink.id))
+
+
 async def _complete(session: AsyncSession, jobs: Sequence[StoredJob]) -> list[Found]:
     ids = [job.id for job in jobs]
-    links = (
-        await session.exec(select(JobTableLink).where(col(JobTableLink.job_id).in_(ids)).order_by(col(JobTableLink.id)))
-    ).all()
+    links = (await session.exec(_links(ids))).all()
     known = {
         cluster.id: cluster
         for cluster in await session.exec(select(Cluster).where(col(Cluster.id).in_({j.cluster_id for j in jobs})))

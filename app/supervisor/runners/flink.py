@@ -129,6 +129,11 @@ class FlinkRunner:
         """See the module. A run that the overview lacks is asked for by its id before it is called UNKNOWN."""
         cluster = self._cluster(runs[0])
         try:
+            if len(runs) == 1 and runs[0].state is State.SUBMITTING:
+                # Somebody waits, and the overview of a busy cluster is long.
+                found = await self._search(cluster, runs)
+                if found:
+                    return found
             jobs = {job.id: job for job in await cluster.jobs()}
             seen = {run.id: _observation(jobs[run.external_id]) for run in runs if run.external_id in jobs}
             missing = [run for run in runs if run.external_id not in jobs]
@@ -185,12 +190,13 @@ class FlinkRunner:
 
     async def _search(self, cluster: Cluster, missing: Sequence[Run]) -> dict[int, Observation]:
         """A second source, before it is said of a job that a cluster does not know it."""
-        incarnation = await cluster.incarnation()
+        incarnation: str | None = None
         found: dict[int, Observation] = {}
         for run in missing:
             try:
                 raw = await cluster.status(run.external_id)
             except JobNotFound:
+                incarnation = incarnation or await cluster.incarnation()
                 found[run.id] = Observation(Seen.UNKNOWN, "UNKNOWN", incarnation=incarnation)
                 self._forget(run.external_id)
             else:
