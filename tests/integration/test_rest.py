@@ -139,7 +139,7 @@ async def test_given_a_run_then_it_runs_under_its_id_and_everything_about_it_can
     job_id = run.external_id
     assert await cluster.status(job_id) == "RUNNING"
 
-    busy = await supervisor.wait(run.id, lambda run: run.tasks_running == run.tasks_total != 0, 60)
+    busy = await supervisor.wait(run.id, lambda run: bool(run.tasks_total) and run.tasks_running == run.tasks_total, 60)
     assert busy.tasks_total
     job = await cluster.job(job_id)
     assert {vertex.id for vertex in job.vertices} == {node.id for node in job.plan.nodes}
