@@ -25,7 +25,7 @@ from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
 from app.hlink.wire import JobQuery, JobView
 from app.ids import new_id
-from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, request_stop
+from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
 from app.supervisor.faults import crash_point
 from stream_jobs.definitions import Job
 from stream_jobs.planner.client import Planner, PlannerError
@@ -331,8 +331,7 @@ async def _complete(session: AsyncSession, jobs: Sequence[StoredJob]) -> list[Fo
         cluster.id: cluster
         for cluster in await session.exec(select(Cluster).where(col(Cluster.id).in_({j.cluster_id for j in jobs})))
     }
-    newest_runs = select(func.max(Run.id)).where(col(Run.subject).in_(map(subject_of, ids))).group_by(Run.subject)
-    runs = {run.subject: run for run in await session.exec(select(Run).where(col(Run.id).in_(newest_runs)))}
+    runs = await latest_runs(session, [subject_of(job_id) for job_id in ids])
     versions = dict(
         (
             await session.exec(

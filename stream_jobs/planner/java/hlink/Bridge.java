@@ -65,10 +65,6 @@ public final class Bridge {
                                         .build());
     }
 
-    public TableEnvironment environment() {
-        return environment;
-    }
-
     /**
      * Answers one request, as a line on this process's standard output; both are JSON.
      *
