@@ -7,8 +7,11 @@ agree on what is late.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext
+from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, event
@@ -60,6 +63,14 @@ class Database:
         self._writing_engine = self.engine.execution_options(**{_WRITES: True})
         # SQLite's own waiting is polling and starves; within the process writers queue up in order instead.
         self._turn = asyncio.Lock() if self.is_sqlite else None
+
+    async def create(self) -> None:
+        """Make SQLite's file, in WAL mode, which it keeps; on PostgreSQL the database is there already.
+
+        Raises ``sqlite3.OperationalError`` when the file cannot be made.
+        """
+        if self.is_sqlite and self.url.database:
+            await asyncio.to_thread(_create_sqlite, Path(self.url.database))
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -113,6 +124,21 @@ def _engine(url: URL, **options: Any) -> AsyncEngine:
     return create_async_engine(url, hide_parameters=True, **options)
 
 
+def _create_sqlite(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                # Of several who change the mode at once all but one are refused, and SQLite does not let them wait.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
+
+
 def _sqlite_engine(url: URL) -> AsyncEngine:
     engine = _engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
 
@@ -122,7 +148,6 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in (
-            "journal_mode=WAL",
             # A run's id must survive a power cut once it is committed: the submission follows at once.
             "synchronous=FULL",
             "foreign_keys=ON",

@@ -26,8 +26,7 @@ async def migrate(database: Database) -> None:
 
     All in one transaction: on SQLite its being a writer is the lock, on PostgreSQL an advisory lock is taken.
     """
-    if database.is_sqlite and database.url.database:
-        Path(database.url.database).parent.mkdir(parents=True, exist_ok=True)
+    await database.create()
     async with database.connect_to_write() as connection:
         if not database.is_sqlite:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
