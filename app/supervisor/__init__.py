@@ -4,7 +4,7 @@ A family writes a run in its own transaction and lets the supervisor see to it::
 
     async with service.database.write() as session:
         run = await create_run(session, "flink", "hlink.job:12", spec)
-    service.supervisor.kick(run.id)
+    service.supervisor.kick(run)
     run = await service.supervisor.wait(run.id)
 """
 

@@ -14,8 +14,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
     {
         "run.created": "a run is committed, the supervisor was not told of it",
         "transition.uncommitted": "a transition's UPDATE and event are written, not committed",
-        "submitting.committed": "CREATED -> SUBMITTING is committed, the cluster was not asked yet",
-        "submission.begun": "the attempt is committed, nothing was submitted yet",
+        "submission.begun": "SUBMITTING and the attempt are committed, nothing was submitted yet",
         "submission.done": "the cluster has the job, the service has not noted it",
         "submission.refused": "the submission was refused, FAILED is not committed",
         "submission.noted": "the first observations after the submission are committed",

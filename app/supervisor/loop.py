@@ -103,10 +103,10 @@ class Supervisor:
         """Let ``runner`` look after runs of this kind; one runner may have several kinds."""
         self._runners[kind] = runner
 
-    def kick(self, run_id: int) -> None:
-        """Act on a committed run now instead of at the next tick; harmless when there is nothing to do."""
-        if self._loop is not None and run_id not in self._acts:
-            self._act(run_id, self._attend(run_id))
+    def kick(self, run: Run) -> None:
+        """Act on a run, as it was just committed, now instead of at the next tick; harmless when nothing is due."""
+        if self._loop is not None and run.id not in self._acts:
+            self._act(run.id, self._attend(run))
 
     async def wait(self, run_id: int, until: Callable[[Run], bool] | None = None, timeout_s: float = 30.0) -> Run:
         """The run, as soon as ``until`` holds for it, or as it is after ``timeout_s``.
@@ -271,16 +271,19 @@ class Supervisor:
         except (SQLAlchemyError, DatabaseFailure):
             logger.exception("run %s: the fault could not be recorded", run_id)
 
-    async def _attend(self, run_id: int) -> None:
-        held = await self._store.hold_one(run_id)
-        for run in held.runs:
-            runner = self._runners.get(run.kind)
-            if runner is None:
-                continue
-            if run.state in NOT_YET_SUBMITTED:
-                await self._bring_up(runner, run)
-            elif run.desired is Desired.STOPPED:
-                await self._bring_down(runner, run, held.now)
+    async def _attend(self, run: Run) -> None:
+        runner = self._runners.get(run.kind)
+        if runner is None:
+            return
+        if run.state is State.CREATED and run.desired is Desired.RUNNING:
+            await self._bring_up(runner, run)  # which takes it
+            return
+        held = await self._store.hold_one(run.id)
+        for current in held.runs:
+            if current.state in NOT_YET_SUBMITTED:
+                await self._bring_up(runner, current)
+            elif current.desired is Desired.STOPPED:
+                await self._bring_down(runner, current, held.now)
 
     async def _look(self, runner: Runner, place: str, runs: list[Run], now: int) -> None:
         """Look at one place's runs, record what is seen, and set off what follows."""
@@ -375,20 +378,14 @@ class Supervisor:
             await self._store.move(begun, State.LOST, reason)
 
     async def _find_out(self, runner: Runner, run: Run, place: str) -> tuple[Run | None, str | None]:
-        """Commit that it is about to be submitted, and ask its place whether it has it already.
+        """Ask its place whether it has it already.
 
         Returns the run if it is to be submitted, with the life of the place; what else follows is done here.
         """
         fresh = run.state is State.CREATED
-        if fresh:
-            if run.desired is Desired.STOPPED:
-                await self._store.move(run, State.CANCELED, "Stopped before it was started")
-                return None, None
-            submitting = await self._store.move(run, State.SUBMITTING)
-            if submitting is None:
-                return None, None
-            run = submitting
-            crash_point("submitting.committed")
+        if fresh and run.desired is Desired.STOPPED:
+            await self._store.move(run, State.CANCELED, "Stopped before it was started")
+            return None, None
         try:
             if fresh:  # its id was never sent to anybody
                 return run, await self._within_a_look(runner.incarnation(run))

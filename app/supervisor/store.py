@@ -242,7 +242,12 @@ class Store:
 
     async def note(self, run: Run, what: str, message: str | None = None, **columns: Any) -> Run | None:
         """Change columns without changing the state, and say so in an event. None when somebody was faster."""
-        return await self._note(run, self._mine(run), what, message, **columns)
+        async with self._database.write() as session:
+            noted = await _update(session, run.id, self._mine(run), **columns)
+            if noted is not None:
+                self._tell(session, noted, what, message)
+                await session.flush()
+        return noted
 
     async def explain(self, run: Run, reason: str, what: str = "waiting") -> None:
         """Note what keeps the run from its next state; the same reason again writes nothing."""
@@ -252,19 +257,33 @@ class Store:
     async def begin_submission(self, run: Run, incarnation: str | None) -> Run | None:
         """Note, before anything is submitted, that it is about to be, and to which life of the outside system.
 
-        None also when a stop has been asked for meanwhile: then it is not started any more.
+        A run in CREATED goes to SUBMITTING by that, and may be one that nobody holds yet: it is taken in the same
+        transaction, because somebody is waiting. None when somebody was faster, and when a stop has been asked for
+        meanwhile: then it is not started any more.
         """
-        return await self._note(
-            run,
-            self._mine(run) & (col(Run.desired) == Desired.RUNNING),
-            "submission",
-            f"attempt {run.attempts + 1}",
-            attempts=run.attempts + 1,
-            submitted_at=now_ms(),
-            incarnation=incarnation,
-            missing_since=None,
-            reason=None,
-        )
+        fresh = run.state is State.CREATED
+        mine = col(Run.lease_owner) == self.owner
+        guard = (or_(mine, self._free()) if fresh else mine) & (col(Run.state) == run.state) & _ACTIVE
+        attempt: dict[str, Any] = {
+            "attempts": run.attempts + 1,
+            "submitted_at": now_ms(),
+            "incarnation": incarnation,
+            "missing_since": None,
+            "reason": None,
+            "lease_owner": self.owner,
+            "lease_until": now_ms() + self._lease_ms,
+        }
+        async with self._database.write() as session:
+            begun = await _update(
+                session, run.id, guard & (col(Run.desired) == Desired.RUNNING), state=State.SUBMITTING, **attempt
+            )
+            if begun is not None:
+                self._tell(session, begun, "state" if fresh else "submission", f"attempt {begun.attempts}")
+                await session.flush()
+                crash_point("transition.uncommitted")
+        if begun is not None and fresh:
+            TRANSITIONS.labels(State.SUBMITTING).inc()
+        return begun
 
     async def begin_stop(self, run: Run) -> Run | None:
         """Choose and commit the token of a new attempt to stop, before anything is asked of the outside system."""
@@ -346,16 +365,6 @@ class Store:
 
     def _mine(self, run: Run) -> ColumnElement[bool]:
         return (col(Run.lease_owner) == self.owner) & (col(Run.state) == run.state) & _ACTIVE
-
-    async def _note(
-        self, run: Run, guard: ColumnElement[bool], what: str, message: str | None, **columns: Any
-    ) -> Run | None:
-        async with self._database.write() as session:
-            noted = await _update(session, run.id, guard, **columns)
-            if noted is not None:
-                self._tell(session, noted, what, message)
-                await session.flush()
-        return noted
 
     async def _move(self, session: AsyncSession, run: Run, target: State, **columns: Any) -> Run | None:
         if target in ENDED:

@@ -120,7 +120,6 @@ async def died(replica: asyncio.subprocess.Process) -> None:
 STARTING = (
     "lease.claimed",
     "transition.uncommitted",
-    "submitting.committed",
     "submission.begun",
     "submission.done",
     "submission.noted",

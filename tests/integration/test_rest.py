@@ -104,14 +104,15 @@ async def start(supervisor: Supervisor, endpoints: Endpoints, query: str, **spec
         run = await create_run(
             session, "flink", f"job:{uuid.uuid4()}", {"flink_url": endpoints.flink_url, "query": query, **spec}
         )
-    supervisor.kick(run.id)
+    supervisor.kick(run)
     return await supervisor.wait(run.id, timeout_s=90)
 
 
 async def stop(supervisor: Supervisor, run: Run, mode: StopMode) -> Run:
     async with supervisor._database.write() as session:
-        await request_stop(session, run.subject, mode)
-    supervisor.kick(run.id)
+        stopped = await request_stop(session, run.subject, mode)
+    assert stopped is not None
+    supervisor.kick(stopped)
     return await supervisor.wait(run.id, lambda run: run.state.ended, 60)
 
 

@@ -19,7 +19,6 @@ from tests.services import Api, Json, ServiceProcess
 POINTS = (
     "run.created",
     "transition.uncommitted",
-    "submitting.committed",
     "submission.begun",
     "submission.done",
     "submission.noted",

@@ -242,7 +242,7 @@ async def run(engine: Engine, job_id: int) -> Run:
             session.add(next_version)
         made_run = await create_run(session, KIND, subject_of(job_id), _spec(cluster, version, definition))
     crash_point("run.created")
-    engine.supervisor.kick(made_run.id)
+    engine.supervisor.kick(made_run)
     return await engine.supervisor.wait(made_run.id, timeout_s=ANSWER_WITHIN_S)
 
 
@@ -257,7 +257,7 @@ async def cancel(engine: Engine, job_id: int) -> Run:
         stopped = await request_stop(session, subject_of(job_id), StopMode.CANCEL)
     if stopped is None:
         raise Conflict(f"Job {found.job.name!r} is not running")
-    engine.supervisor.kick(stopped.id)
+    engine.supervisor.kick(stopped)
     return await engine.supervisor.wait(stopped.id, lambda run: run.state.ended, ANSWER_WITHIN_S)
 
 
