@@ -77,6 +77,9 @@ def _start_jvm(settings: dict[str, Any], answers: int) -> subprocess.Popen[bytes
                 f"-Xmx{settings['heap_mib']}m",
                 # One request at a time on a small heap: the collector with the smallest footprint.
                 "-XX:+UseSerialGC",
+                # The quick compiler alone: the thorough one would take a core from everybody for the first hundreds
+                # of requests (a submission 15 % slower), to be 20 % faster after thousands.
+                "-XX:TieredStopAtLevel=1",
                 f"-Dlog4j.configurationFile={conf_dir}/log4j.properties",
                 "-cp",
                 os.pathsep.join(settings["classpath"]),
