@@ -211,10 +211,10 @@ class Checkpoints(_Answer):
     history: Sequence[Checkpoint] = ()
 
     @property
-    def newest_usable(self) -> str | None:
-        """Where the newest complete checkpoint is that has not been deleted; None without one."""
+    def newest_usable(self) -> Checkpoint | None:
+        """The newest complete checkpoint, unless it has been deleted; None without one."""
         newest = self.latest.completed
-        return newest.external_path if newest is not None and not newest.discarded else None
+        return newest if newest is not None and not newest.discarded else None
 
 
 class JobException(_Answer):

@@ -170,6 +170,10 @@ class Planner:
         """Submits a compiled plan; answers when the cluster has accepted the job."""
         return await self.ask({"op": "execute", "plan": plan, "options": dict(options)})
 
+    async def inspect_savepoint(self, path: str) -> Answer:
+        """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``operators``."""
+        return await self.ask({"op": "inspect_savepoint", "path": path})
+
     async def ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Answer:
         """Sends one request to a process that is free and waits for its answer.
 

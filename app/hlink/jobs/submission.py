@@ -12,7 +12,13 @@ from app.hlink.jobs.models import JobTableLink, JobVersion
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
 from app.supervisor import Run
-from app.supervisor.runners.base import AlreadySubmitted, SubmissionRefused, SubmissionUncertain
+from app.supervisor.runners.base import (
+    AlreadySubmitted,
+    Inspection,
+    SubmissionRefused,
+    SubmissionUncertain,
+    Unreachable,
+)
 from stream_jobs.planner.client import Planner, PlannerError
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.sql.diagnosis import Refusal
@@ -41,8 +47,9 @@ class PlanSubmitter:
                 raise SubmissionRefused("The job's version that this run was to start is not there any more")
             links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
             used = await tables.find_all(session, [link.table_id for link in links])
+        await self._refuse_broken_state(run)
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
-        options = {**version.options, **_target(run)}
+        options = {**version.options, **_restore(run), **_target(run)}
         try:
             answer = await self._planner.execute(fill_in(version.compiled, secrets), options)
         except PlannerError as error:
@@ -55,6 +62,40 @@ class PlanSubmitter:
         if answer["error"].get("step") == "load":
             raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
         raise SubmissionUncertain(refusal.innermost)
+
+    async def inspect(self, path: str) -> Inspection:
+        """See :meth:`stream_jobs.planner.client.Planner.inspect_savepoint`. Raises ``Unreachable``."""
+        try:
+            found = await self._planner.inspect_savepoint(path)
+        except PlannerError as error:
+            raise Unreachable(str(error)) from error
+        return Inspection(found["complete"], found.get("reason"), found.get("size"))
+
+    async def _refuse_broken_state(self, run: Run) -> None:
+        """Flink accepts a savepoint that lacks a file, and fails later, for ever: it is refused before."""
+        path = run.spec.get("restore")
+        if path is None:
+            return
+        try:
+            found = await self.inspect(path)
+        except Unreachable as error:
+            raise SubmissionUncertain(str(error)) from error
+        if found.complete is False:
+            raise SubmissionRefused(
+                f"The state at {path} that it was to go on from is not whole: {found.reason}. It was not started; "
+                "start it from an older savepoint (savepointPath), or without state"
+            )
+
+
+def _restore(run: Run) -> Mapping[str, str]:
+    """A restart goes on from its own state, whatever the job's definition says of the first start."""
+    path = run.spec.get("restore")
+    if path is None:
+        return {}
+    return {
+        "execution.state-recovery.path": str(path),
+        "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
+    }
 
 
 def _target(run: Run) -> Mapping[str, str]:

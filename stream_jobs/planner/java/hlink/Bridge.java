@@ -100,6 +100,9 @@ public final class Bridge {
             case "execute":
                 answer = execute(text(asked, "plan"), options(asked));
                 break;
+            case "inspect_savepoint":
+                answer = SavepointFiles.inspect(text(asked, "path"));
+                break;
             default:
                 throw new IllegalArgumentException("unknown request " + asked.get("op"));
         }
