@@ -11,6 +11,7 @@ from app.hlink.clusters import flink
 from app.hlink.clusters import routes as clusters
 from app.hlink.connections import Connections
 from app.hlink.jobs import routes as jobs
+from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import PlanSubmitter
 from app.hlink.tables import routes as tables
@@ -34,7 +35,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="hlink",
-    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router),
+    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router, state_routes.router),
     prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
     envelope=envelope,
     lifespan=lifespan,

@@ -30,6 +30,8 @@ SERVED = (
     "POST /jobs/addDO",
     "POST /jobs/run/{jobId}",
     "POST /jobs/cancel/{jobId}",
+    "POST /jobs/restart/{jobId}",
+    "GET /jobs/savepoint/{jobId}",
     "GET /jobs/list",
     "GET /jobs/{jobId}",
     "GET /jobs/overview/{jobId}",

@@ -204,14 +204,25 @@ async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found],
     return await _complete(session, rows.all()), total
 
 
-async def run(engine: Engine, job_id: int) -> Run:
-    """Starts the job, and waits a while for its outcome.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A job that can be started as far as can be known beforehand."""
 
-    Everything that can be known beforehand is checked first: the statement against the tables as they are now, the
-    brokers and databases, the cluster's free slots. A refusal leaves nothing behind.
+    job: StoredJob
+    spec: dict[str, Any]
+    """What its run is started from."""
+    new_version: JobVersion | None
+    """To be stored with the run: the definitions changed since the newest version."""
+
+
+async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
+    """Checks everything that can be known before a start, and stores nothing.
+
+    The statement against the tables as they are now, the brokers and databases, the cluster's free slots, of which
+    ``replaces`` will free its own.
 
     Raises:
-        NotFound, Conflict: no such job; it runs already.
+        NotFound, Conflict: no such job; it runs, and is not to be replaced.
         InvalidInput: with every problem that keeps it from running.
         Unavailable: the cluster or the planner does not answer.
     """
@@ -219,31 +230,51 @@ async def run(engine: Engine, job_id: int) -> Run:
         job = await _kept(session, job_id)
         links = (await session.exec(_links([job_id]))).all()
         cluster = await session.get(Cluster, job.cluster_id)
-        active = await active_run(session, subject_of(job_id))
         stored = await tables.find_all(session, [link.table_id for link in links])
         version = await _newest_version(session, job_id)
-    if active is not None:
+        active = await active_run(session, subject_of(job_id))
+    if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
     if cluster is None or cluster.del_flag == DELETED:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
     definition = job_of(job, links, stored)
     digest = digest_of(definition, job_id)
-    next_version = None
+    frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
+    freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
+    new_version = None
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
             planned(engine.planner, definition, job_id, with_plan=True),
-            check_outside(engine, cluster, definition),
+            check_outside(engine, cluster, definition, freed=freed),
         )
-        next_version = version = _version(job_id, version.number + 1 if version else 1, digest, made)
+        new_version = version = _version(job_id, version.number + 1 if version else 1, digest, made)
     else:
-        await check_outside(engine, cluster, definition)
+        await check_outside(engine, cluster, definition, freed=freed)
+    return Ready(job, _spec(job, cluster, version, definition), new_version)
+
+
+async def run(engine: Engine, job_id: int) -> Run:
+    """Starts the job, and waits a while for its outcome. A refusal leaves nothing behind.
+
+    Raises what :func:`ready` raises.
+    """
+    return await start(engine, await ready(engine, job_id))
+
+
+async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
+    """Writes the run down, has it started, and waits a while for its outcome.
+
+    ``restore`` is the savepoint or checkpoint that it goes on from. Raises :class:`~app.errors.Conflict` when it
+    runs by now.
+    """
+    spec = job.spec if restore is None else {**job.spec, "restore": restore}
     async with engine.database.write() as session:
-        if next_version is not None:
-            session.add(next_version)
-        made_run = await create_run(session, KIND, subject_of(job_id), _spec(cluster, version, definition))
+        if job.new_version is not None:
+            session.add(job.new_version)
+        made = await create_run(session, KIND, subject_of(job.job.id), spec)
     crash_point("run.created")
-    engine.supervisor.kick(made_run)
-    return await engine.supervisor.wait(made_run.id, timeout_s=ANSWER_WITHIN_S)
+    engine.supervisor.kick(made)
+    return await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S)
 
 
 async def cancel(engine: Engine, job_id: int) -> Run:
@@ -261,8 +292,13 @@ async def cancel(engine: Engine, job_id: int) -> Run:
     return await engine.supervisor.wait(stopped.id, lambda run: run.state.ended, ANSWER_WITHIN_S)
 
 
-def _spec(cluster: Cluster, version: JobVersion, definition: Job) -> dict[str, Any]:
-    spec: dict[str, Any] = {"flink_url": cluster.address, "version": version.id}
+def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "flink_url": cluster.address,
+        "version": version.id,
+        "slots": definition.execution.parallelism,
+        "allow_non_restored": bool(job.settings.get("allow_non_restored_state")),
+    }
     if definition.execution.savepoint_dir:
         spec["savepoint_dir"] = definition.execution.savepoint_dir
     return spec
@@ -279,25 +315,27 @@ def _version(job_id: int, number: int, digest: str, made: Plan) -> JobVersion:
     )
 
 
-async def check_outside(engine: Engine, cluster: Cluster, definition: Job) -> None:
+async def check_outside(engine: Engine, cluster: Cluster, definition: Job, *, freed: int = 0) -> None:
     """Asks everything that the job needs, at once: the cluster's slots, the brokers, the databases.
+
+    ``freed`` slots will be free by then besides those that are now.
 
     Raises:
         InvalidInput: with every problem that was found.
         Unavailable: the cluster does not answer.
     """
     slots, outside = await asyncio.gather(
-        _check_slots(engine.clusters, cluster, definition), engine.connections.check_all(definition.tables)
+        _check_slots(engine.clusters, cluster, definition, freed), engine.connections.check_all(definition.tables)
     )
     if slots or outside:
         raise InvalidInput(*slots, *outside)
 
 
-async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job) -> list[Problem]:
+async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job, freed: int) -> list[Problem]:
     """Whether the cluster has room: all operators of a job share slots, so it needs as many as it is parallel."""
     try:
         overview = await flink.at(cluster.address).overview()
-        if overview.slots_available >= definition.execution.parallelism:
+        if overview.slots_available + freed >= definition.execution.parallelism:
             return []
         holders = [job.name for job in await flink.at(cluster.address).jobs() if job.tasks.running]
     except FlinkRestError as error:

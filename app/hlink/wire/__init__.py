@@ -14,6 +14,7 @@ from app.hlink.wire.clusters import (
 )
 from app.hlink.wire.envelope import Answer, Page, Paging, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
+from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.tables import (
     ConnectorFields,
     JsonField,
@@ -44,6 +45,7 @@ __all__ = [
     "Option",
     "Page",
     "Paging",
+    "SavepointView",
     "SchemaColumn",
     "TableEntity",
     "TableGetQuery",
