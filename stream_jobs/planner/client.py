@@ -174,6 +174,10 @@ class Planner:
         """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``operators``."""
         return await self.ask({"op": "inspect_savepoint", "path": path})
 
+    async def newest_checkpoint(self, path: str) -> Answer:
+        """The newest whole checkpoint of the job that this one is of, as ``inspect_savepoint``, with its ``path``."""
+        return await self.ask({"op": "newest_checkpoint", "path": path})
+
     async def ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Answer:
         """Sends one request to a process that is free and waits for its answer.
 

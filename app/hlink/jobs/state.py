@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import Conflict, Unavailable
-from app.hlink.jobs.models import subject_of
+from app.hlink.jobs.models import JobVersion, subject_of
 from app.hlink.jobs.service import ANSWER_WITHIN_S, Engine, RunFailed, find, ready, start
 from app.supervisor import (
     Desired,
@@ -23,6 +25,7 @@ from app.supervisor import (
     savepoints,
 )
 from stream_jobs.planner.client import PlannerError
+from stream_jobs.rest import FlinkRestError
 
 _CANDIDATES = 20
 """How far back a restart looks for a state that is whole."""
@@ -125,22 +128,41 @@ async def _newest_whole_state(engine: Engine, last: Run | None) -> str | None:
     async with engine.database.read() as session:
         made = await savepoints(session, last.subject, _CANDIDATES)
         runs = await history(session, last.subject, _CANDIDATES)
-    known = [(one.ended_at or 0, one.path) for one in made if one.state is SavepointProgress.COMPLETED and one.path] + [
-        (run.checkpoint_at or 0, run.checkpoint) for run in runs if run.checkpoint and run.state is not State.FINISHED
-    ]
+    inspect, newest = engine.planner.inspect_savepoint, engine.planner.newest_checkpoint
+    known = [(one.ended_at or 0, one.path or "", inspect) for one in made if one.state is SavepointProgress.COMPLETED]
+    # A stop with savepoint deletes the checkpoints of its run.
+    known += [(run.checkpoint_at or 0, run.checkpoint, newest) for run in runs if run.checkpoint and not run.savepoint]
+    if not last.checkpoint and not last.savepoint and (folder := await _checkpoint_folder(engine, last)):
+        # It may have ended before its first checkpoint was noted.
+        known.append((last.ended_at or 0, f"{folder}/{last.external_id}/chk-0", newest))
     faults: list[str] = []
-    for _, path in sorted(known, reverse=True):
+    for _, path, look in sorted(known, key=itemgetter(0), reverse=True):
         try:
-            found = await engine.planner.inspect_savepoint(path)
+            found = await look(path)
         except PlannerError as error:
             raise Unavailable(str(error)) from error
         if found["complete"] is True:
-            return path
-        faults.append(f"{path}: {found['reason']}")
+            return str(found.get("path", path))
+        if not path.endswith("/chk-0"):
+            faults.append(f"{path}: {found['reason']}")
     if faults:
         raise RunFailed(
             "Not restarted: no savepoint or checkpoint of the job is whole. "
             f"{'; '.join(faults[:3])}. Run it without state, or give a savepointPath",
             run_id=last.id,
         )
+    return None
+
+
+async def _checkpoint_folder(engine: Engine, run: Run) -> str | None:
+    """Where the run's checkpoints are, each run's in a folder of its id; None when that cannot be told."""
+    async with engine.database.read() as session:
+        version = await session.get(JobVersion, run.spec["version"])
+    settings = [version.options] if version is not None else []
+    with contextlib.suppress(FlinkRestError):
+        settings.append(await engine.clusters.at(run.spec["flink_url"]).configuration())
+    for options in settings:
+        for name in ("execution.checkpointing.dir", "state.checkpoints.dir"):
+            if folder := options.get(name):
+                return folder.rstrip("/")
     return None

@@ -47,9 +47,8 @@ class PlanSubmitter:
                 raise SubmissionRefused("The job's version that this run was to start is not there any more")
             links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
             used = await tables.find_all(session, [link.table_id for link in links])
-        await self._refuse_broken_state(run)
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
-        options = {**version.options, **_restore(run), **_target(run)}
+        options = {**version.options, **await self._restored_from(run), **_target(run)}
         try:
             answer = await self._planner.execute(fill_in(version.compiled, secrets), options)
         except PlannerError as error:
@@ -71,31 +70,29 @@ class PlanSubmitter:
             raise Unreachable(str(error)) from error
         return Inspection(found["complete"], found.get("reason"), found.get("size"))
 
-    async def _refuse_broken_state(self, run: Run) -> None:
-        """Flink accepts a savepoint that lacks a file, and fails later, for ever: it is refused before."""
+    async def _restored_from(self, run: Run) -> Mapping[str, str]:
+        """What a restart goes on from, whatever the job's definition says of the first start.
+
+        Flink accepts a savepoint that lacks a file, and fails later, for ever: it is refused before.
+        """
         path = run.spec.get("restore")
         if path is None:
-            return
+            return {}
+        is_checkpoint = str(path).rstrip("/").rpartition("/")[2].startswith("chk-")
+        look = self._planner.newest_checkpoint if is_checkpoint else self._planner.inspect_savepoint
         try:
-            found = await self.inspect(path)
-        except Unreachable as error:
+            found = await look(path)
+        except PlannerError as error:
             raise SubmissionUncertain(str(error)) from error
-        if found.complete is False:
+        if found["complete"] is False:
             raise SubmissionRefused(
-                f"The state at {path} that it was to go on from is not whole: {found.reason}. It was not started; "
+                f"The state at {path} that it was to go on from is not whole: {found['reason']}. It was not started; "
                 "start it from an older savepoint (savepointPath), or without state"
             )
-
-
-def _restore(run: Run) -> Mapping[str, str]:
-    """A restart goes on from its own state, whatever the job's definition says of the first start."""
-    path = run.spec.get("restore")
-    if path is None:
-        return {}
-    return {
-        "execution.state-recovery.path": str(path),
-        "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
-    }
+        return {
+            "execution.state-recovery.path": str(found.get("path", path)),
+            "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
+        }
 
 
 def _target(run: Run) -> Mapping[str, str]:

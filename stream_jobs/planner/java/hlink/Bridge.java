@@ -103,6 +103,9 @@ public final class Bridge {
             case "inspect_savepoint":
                 answer = SavepointFiles.inspect(text(asked, "path"));
                 break;
+            case "newest_checkpoint":
+                answer = SavepointFiles.newestBeside(text(asked, "path"));
+                break;
             default:
                 throw new IllegalArgumentException("unknown request " + asked.get("op"));
         }
@@ -344,10 +347,16 @@ public final class Bridge {
 
     /** The tables and settings of one request; closing it puts the settings back. */
     private final class Session implements AutoCloseable {
-        private final Configuration before;
+        // Settings of the tables and of the jobs: Flink copies the first into the second at a submission, and takes
+        // none back, so that a job would begin with the savepoint or the checkpoints of the one before.
+        private final List<Snapshot> before =
+                List.of(
+                        new Snapshot(environment.getConfig().getConfiguration()),
+                        new Snapshot(
+                                (Configuration)
+                                        ((PlannerBase) environment.getPlanner()).getExecEnv().getConfiguration()));
 
         Session(String database, List<String> ddl, Map<String, String> options) {
-            before = environment.getConfig().getConfiguration().clone();
             try {
                 if (database != null) {
                     open(database, ddl);
@@ -388,13 +397,27 @@ public final class Bridge {
         @Override
         public void close() {
             environment.useDatabase(PUBLISHED_DATABASE);
-            Configuration now = environment.getConfig().getConfiguration();
-            for (String key : new ArrayList<>(now.keySet())) {
+            before.forEach(Snapshot::restore);
+        }
+    }
+
+    /** Settings as they were. */
+    private static final class Snapshot {
+        private final Configuration settings;
+        private final Configuration before;
+
+        Snapshot(Configuration settings) {
+            this.settings = settings;
+            this.before = settings.clone();
+        }
+
+        void restore() {
+            for (String key : new ArrayList<>(settings.keySet())) {
                 if (!before.containsKey(key)) {
-                    now.removeKey(key);
+                    settings.removeKey(key);
                 }
             }
-            now.addAll(before);
+            settings.addAll(before);
         }
     }
 }

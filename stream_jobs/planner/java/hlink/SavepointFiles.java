@@ -3,9 +3,13 @@ package hlink;
 import java.io.DataInputStream;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.flink.core.fs.FileStatus;
 import org.apache.flink.core.fs.Path;
 import org.apache.flink.runtime.checkpoint.Checkpoints;
@@ -22,6 +26,8 @@ import org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAcce
 
 /** What the files of a savepoint or retained checkpoint say of it. Nothing is changed. */
 final class SavepointFiles {
+    private static final Pattern CHECKPOINT = Pattern.compile("chk-(\\d{1,18})");
+
     private final Map<Path, Long> sizes = new LinkedHashMap<>();
 
     private SavepointFiles() {}
@@ -62,6 +68,39 @@ final class SavepointFiles {
         Map<String, Object> answer = told(true, null);
         answer.put("size", size);
         answer.put("operators", operators);
+        return answer;
+    }
+
+    /**
+     * The newest checkpoint of the job that a retained checkpoint belongs to: the one that was noted last may have been
+     * followed, and deleted, by others since.
+     *
+     * @return as {@link #inspect}, with the {@code path} that was found
+     */
+    static Map<String, Object> newestBeside(String pointer) {
+        TreeMap<Long, Path> found = new TreeMap<>(Comparator.reverseOrder());
+        try {
+            Path folder = new Path(pointer).getParent();
+            FileStatus[] entries = folder.getFileSystem().listStatus(folder);
+            for (FileStatus entry : entries == null ? new FileStatus[0] : entries) {
+                Matcher name = CHECKPOINT.matcher(entry.getPath().getName());
+                if (name.matches()) {
+                    found.put(Long.parseLong(name.group(1)), entry.getPath());
+                }
+            }
+        } catch (IOException e) {
+            // Nothing can be listed here: what was noted is all that is known.
+            found.clear();
+        }
+        for (Path path : found.values()) {
+            Map<String, Object> answer = inspect(path.toString());
+            if (Boolean.TRUE.equals(answer.get("complete"))) {
+                answer.put("path", path.toString());
+                return answer;
+            }
+        }
+        Map<String, Object> answer = inspect(pointer);
+        answer.put("path", pointer);
         return answer;
     }
 
