@@ -12,7 +12,7 @@ from app.hlink.wire.clusters import (
     ClusterQuery,
     ClusterView,
 )
-from app.hlink.wire.envelope import Answer, Page, Paging, time_span
+from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.tables import (
     ConnectorFields,
@@ -36,6 +36,7 @@ __all__ = [
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "IdList",
     "JobEntity",
     "JobQuery",
     "JobTable",
@@ -50,6 +51,7 @@ __all__ = [
     "TableNameCheck",
     "TableQuery",
     "TableView",
+    "TextId",
     "UnionField",
     "time_span",
 ]
