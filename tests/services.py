@@ -168,11 +168,15 @@ class Api:
         """The answer to ``/jobs/run``, once the job runs: on a busy machine the answer may come before that."""
         answer: Json = self.ok("POST", f"/jobs/run/{job_id}")
         assert answer["jobStatus"] in (1, 9), answer
+        self.wait_for(job_id, 1, timeout_s)
+        return answer
+
+    def wait_for(self, job_id: int, status: int, timeout_s: float = 60) -> None:
+        """Returns once the job has that published status."""
         deadline = time.monotonic() + timeout_s
-        while self.status(job_id) != 1:
+        while self.status(job_id) != status:
             assert time.monotonic() < deadline, self.ok("GET", f"/jobs/overview/{job_id}")
             time.sleep(0.2)
-        return answer
 
     def status(self, job_id: int) -> int:
         return int(self.ok("GET", f"/jobs/{job_id}")["jobStatus"])

@@ -139,6 +139,10 @@ class Planner:
             {"op": "expand_stars", "database": database_of(ddl), "ddl": list(ddl), "statement": statement}
         )
 
+    async def check_options(self, options: Mapping[str, str]) -> Answer:
+        """What is wrong with options of a job, by their names."""
+        return (await self.ask({"op": "check_options", "options": dict(options)}))["faults"]
+
     async def compile(
         self, ddl: Sequence[str], inserts: Sequence[str], options: Mapping[str, str], *, with_plan: bool
     ) -> Answer:

@@ -47,6 +47,8 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
         PlannerError: the planner could not answer.
     """
     tables = _tables(job, job_id)
+    if job.execution.options:
+        await _check_options(planner, job.execution.options)
     drafts = await _drafts(planner, job)
     inserts = await asyncio.gather(*(_insert(planner, job, d, tables) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
@@ -85,6 +87,17 @@ def _tables(job: Job, job_id: str) -> list[str]:
     if problems:
         raise InvalidJob(problems)
     return made
+
+
+async def _check_options(planner: Planner, given: Mapping[str, str]) -> None:
+    faults = await planner.check_options(given)
+    if faults:
+        raise InvalidJob(
+            [
+                Problem(f"the option cannot be {given[name]!r}: {why}.", "Correct it or leave it out.", column=name)
+                for name, why in faults.items()
+            ]
+        )
 
 
 async def _drafts(planner: Planner, job: Job) -> list[Draft]:

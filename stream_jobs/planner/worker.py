@@ -4,7 +4,8 @@ Imports PyFlink and the standard library only, so that another Flink version is 
 else. It ends when its standard input does, and takes its JVM with it: no planner outlives the service.
 
 Start: ``python worker.py '{"classpath": [...], "java": ..., "conf_dir": ..., "heap_mib": 512, ...}'``
-Request: ``{"op": "parse" | "expand_stars" | "compile" | "explain" | "execute", ...}``, for the bridge as it is.
+Request: ``{"op": "parse" | "expand_stars" | "check_options" | "compile" | "explain" | "execute", ...}``, for the
+bridge as it is.
 Answer: the bridge's, ``{"error": {"causes": [...]}}`` where Flink refused.
 """
 

@@ -20,6 +20,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from psycopg import sql
 
 from stream_jobs.local.endpoints import Endpoints
+from tests.airport import airport, api, service  # noqa: F401  fixtures
 from tests.stack import shared_stack
 
 Row = Mapping[str, Any]

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from app.errors import InvalidInput, Problem
-from app.hlink.jobs.execution import execution
+from app.hlink.jobs.execution import execution, wants_event_time
 from app.hlink.jobs.models import JAR, SQL, JobTableLink, StoredJob
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
@@ -52,6 +52,15 @@ def job_of(job: StoredJob, links: Sequence[JobTableLink], tables: Mapping[int, S
     for role, remedy in ((Role.SOURCE, "choose what the job reads"), (Role.SINK, "choose where its rows go")):
         if not any(table.role == role for table in used):
             problems.append(Problem(f"the job has no {role} table", field="jobDsVOS", remedy=remedy))
+    definitions = tuple(to_definition(table) for table in used)
+    if wants_event_time(job.settings) and not any(table.watermark for table in definitions):
+        problems.append(
+            Problem(
+                "the job is to go by event time, and none of its sources has one",
+                field="timeType",
+                remedy="set eventTime 1 on a column of a source, or use timeType 1",
+            )
+        )
     aliases = [table.alias for table in used]
     for alias in sorted({a for a in aliases if aliases.count(a) > 1}):
         problems.append(Problem("it is chosen twice", field="jobDsVOS", table=alias, remedy="choose it once"))
@@ -59,7 +68,7 @@ def job_of(job: StoredJob, links: Sequence[JobTableLink], tables: Mapping[int, S
         raise InvalidInput(*problems)
     return Job(
         name=job.name,
-        tables=tuple(to_definition(table) for table in used),
+        tables=definitions,
         statements=tuple(
             Statement(tables[link.table_id].alias, link.sql)
             for link in links

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, func, literal
+from sqlalchemy import ColumnElement, String, cast, delete, func, literal
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -19,8 +20,9 @@ from app.hlink.clusters import service as clusters
 from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
+from app.hlink.jobs import versions
 from app.hlink.jobs.definition import digest_of, job_of
-from app.hlink.jobs.models import SQL, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.jobs.models import SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
 from app.hlink.wire import JobQuery, JobView
@@ -41,7 +43,7 @@ ANSWER_WITHIN_S = 20.0
 _NOT_SETTINGS = {
         "id", "code", "name", "description", "kind", "status", "flink_job_id", "cluster_id", "version", "enabled",
         "created_by", "created_at", "modified_by", "modified_at", "kind_name", "status_name", "cluster_name",
-        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size", "parameters",
+        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size",
 }  # fmt: skip
 
 
@@ -83,6 +85,19 @@ class Found:
     cluster: Cluster | None
     run: Run | None
     version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What came of a change to a job."""
+
+    job: StoredJob
+    version: int
+    """The newest version now."""
+    is_new: bool
+    """Whether the change made a version; it does not when nothing was changed."""
+    running: int | None
+    """The version that a run is of at this moment; it keeps that until the job is run again."""
 
 
 async def drafted(session: AsyncSession, view: JobView) -> Drafted:
@@ -167,22 +182,80 @@ async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
         await _refuse_taken_name(session, draft.job.name)
     definition = draft.definition
     made = await planned(planner, definition, draft.job.id, with_plan=True)
-    try:
-        async with database.write() as session:
-            session.add(draft.job)
-            await session.flush()
-            session.add_all(draft.links)
-            session.add(_version(draft.job.id, 1, digest_of(definition, draft.job.id), made))
-    except IntegrityError:  # somebody else took the name while it was planned
-        async with database.read() as session:
-            await _refuse_taken_name(session, draft.job.name)
-        raise
+    async with _taking_the_name(database, draft.job), database.write() as session:
+        session.add(draft.job)
+        await session.flush()
+        session.add_all(draft.links)
+        session.add(_version(draft.job, draft.links, 1, digest_of(definition, draft.job.id), made))
     return draft.job
+
+
+async def update(database: Database, planner: Planner, view: JobView) -> Updated:
+    """Puts the whole definition that was sent in the place of the stored one, as a new version of the job.
+
+    All of it may change at any time, also while the job runs: the run keeps the version that it was started from,
+    on the cluster where it is. What Flink would not accept is refused and the stored definition stays.
+
+    Raises:
+        InvalidInput, NotFound, Conflict, Unavailable: as :func:`add`; no such job.
+    """
+    if not view.id:
+        raise InvalidInput(Problem("the job has no id", field="id", remedy="give the id that /jobs/list shows"))
+    async with database.read() as session:
+        await kept(session, view.id)
+        draft = await drafted(session, view)
+        await _refuse_taken_name(session, draft.job.name, view.id)
+    definition = draft.definition
+    made = await planned(planner, definition, view.id, with_plan=True)
+    digest, defined = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
+    async with _taking_the_name(database, draft.job), database.write() as session:
+        job = await _locked(session, view.id)
+        for name in ("name", "description", "kind", "cluster_id", "settings"):
+            setattr(job, name, getattr(draft.job, name))
+        job.code = (view.code or "").strip() or job.code
+        job.modify_by = view.modified_by or ""
+        await session.exec(delete(JobTableLink).where(col(JobTableLink.job_id) == job.id))
+        session.add_all(draft.links)
+        before = await versions.newest(session, job.id)
+        is_new = before is None or (before.digest, before.definition) != (digest, defined)
+        number = before.number if before else 0
+        if is_new:
+            number += 1
+            session.add(_version(draft.job, draft.links, number, digest, made))
+        active = await active_run(session, subject_of(job.id))
+        running = await session.get(JobVersion, active.spec["version"]) if active else None
+    return Updated(job, number, is_new, running.number if running else None)
+
+
+async def rollback(database: Database, planner: Planner, job_id: int, number: int) -> Updated:
+    """Stores what a version was defined as again, as the newest version; planned first, with the tables as they are.
+
+    Raises:
+        InvalidInput, NotFound, Conflict, Unavailable: as :func:`update`; no such version.
+    """
+    async with database.read() as session:
+        await kept(session, job_id)
+        version = await versions.find(session, job_id, number)
+    return await update(database, planner, versions.view_of_version(version))
+
+
+async def remove(database: Database, job_id: int) -> None:
+    """Takes the job out of use; its runs and versions are kept, its name is free again.
+
+    Raises:
+        NotFound, Conflict: no such job; a run of it has not ended.
+    """
+    async with database.write() as session:
+        job = await _locked(session, job_id)
+        active = await active_run(session, subject_of(job_id))
+        if active is not None:
+            raise Conflict(f"Job {job.name!r} is {active.state.lower()}: cancel it first", run_id=active.id)
+        job.del_flag = 0
 
 
 async def find(session: AsyncSession, job_id: int) -> Found:
     """The job with its tables, cluster, newest run and version. Raises :class:`~app.errors.NotFound`."""
-    return (await _complete(session, [await _kept(session, job_id)]))[0]
+    return (await _complete(session, [await kept(session, job_id)]))[0]
 
 
 async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found], int]:
@@ -211,27 +284,37 @@ class Ready:
     job: StoredJob
     spec: dict[str, Any]
     """What its run is started from."""
-    new_version: JobVersion | None
-    """To be stored with the run: the definitions changed since the newest version."""
+    version: JobVersion
+    known: JobVersion | None
+    """The newest version that was stored when this was checked; ``version`` is another one when it has to be made."""
 
 
 async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
-    """Checks everything that can be known before a start, and stores nothing.
+    """Checks everything that can be known before a start.
 
     The statement against the tables as they are now, the brokers and databases, the cluster's free slots, of which
-    ``replaces`` will free its own.
+    ``replaces`` will free its own. A refusal leaves nothing behind but a line in the job's log.
 
     Raises:
         NotFound, Conflict: no such job; it runs, and is not to be replaced.
         InvalidInput: with every problem that keeps it from running.
         Unavailable: the cluster or the planner does not answer.
     """
+    try:
+        return await _ready(engine, job_id, replaces)
+    except (InvalidInput, Unavailable) as refusal:
+        async with engine.database.write() as session:
+            session.add(JobMessage(job_id=job_id, message=f"not started: {refusal.message}"))
+        raise
+
+
+async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
     async with engine.database.read() as session:
-        job = await _kept(session, job_id)
+        job = await kept(session, job_id)
         links = (await session.exec(_links([job_id]))).all()
         cluster = await session.get(Cluster, job.cluster_id)
         stored = await tables.find_all(session, [link.table_id for link in links])
-        version = await _newest_version(session, job_id)
+        known = await versions.newest(session, job_id)
         active = await active_run(session, subject_of(job_id))
     if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
@@ -241,22 +324,35 @@ async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> 
     digest = digest_of(definition, job_id)
     frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
     freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
-    new_version = None
+    version = known
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
             planned(engine.planner, definition, job_id, with_plan=True),
             check_outside(engine, cluster, definition, freed=freed),
         )
-        new_version = version = _version(job_id, version.number + 1 if version else 1, digest, made)
+        version = _version(job, links, version.number + 1 if version else 1, digest, made)
     else:
         await check_outside(engine, cluster, definition, freed=freed)
-    return Ready(job, _spec(job, cluster, version, definition), new_version)
+    return Ready(job, _spec(job, cluster, version, definition), version, known)
+
+
+async def settle_version(session: AsyncSession, job: Ready) -> None:
+    """Stores the version that is about to run, in the caller's transaction.
+
+    Raises :class:`~app.errors.Conflict` when the job was changed since it was checked.
+    """
+    await _locked(session, job.job.id)
+    now = await versions.newest(session, job.job.id)
+    if (now and now.id) != (job.known and job.known.id):
+        raise Conflict(f"Job {job.job.name!r} was changed while it was being started: run it again")
+    if job.version is not job.known:
+        session.add(job.version)
 
 
 async def run(engine: Engine, job_id: int) -> Run:
-    """Starts the job, and waits a while for its outcome. A refusal leaves nothing behind.
+    """Starts the job, and waits a while for its outcome.
 
-    Raises what :func:`ready` raises.
+    Raises what :func:`ready` and :func:`start` raise.
     """
     return await start(engine, await ready(engine, job_id))
 
@@ -264,17 +360,29 @@ async def run(engine: Engine, job_id: int) -> Run:
 async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
     """Writes the run down, has it started, and waits a while for its outcome.
 
-    ``restore`` is the savepoint or checkpoint that it goes on from. Raises :class:`~app.errors.Conflict` when it
-    runs by now.
+    ``restore`` is the savepoint or checkpoint that it goes on from.
+
+    Raises:
+        Conflict: it runs already, or was changed at this moment.
+        RunFailed: it was started and came to nothing.
     """
     spec = job.spec if restore is None else {**job.spec, "restore": restore}
     async with engine.database.write() as session:
-        if job.new_version is not None:
-            session.add(job.new_version)
+        await settle_version(session, job)
         made = await create_run(session, KIND, subject_of(job.job.id), spec)
     crash_point("run.created")
     engine.supervisor.kick(made)
-    return await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S)
+    return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S))
+
+
+def settled(outcome: Run) -> Run:
+    """The run, unless it came to nothing: then raises :class:`RunFailed`."""
+    if outcome.state not in (State.FAILED, State.LOST):
+        return outcome
+    kept_at = f" Its state is kept at {outcome.spec['restore']}" if "restore" in outcome.spec else ""
+    raise RunFailed(
+        f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
+    )
 
 
 async def cancel(engine: Engine, job_id: int) -> Run:
@@ -304,14 +412,15 @@ def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job
     return spec
 
 
-def _version(job_id: int, number: int, digest: str, made: Plan) -> JobVersion:
+def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest: str, made: Plan) -> JobVersion:
     return JobVersion(
-        job_id=job_id,
+        job_id=job.id,
         number=number,
         digest=digest,
         script=made.sql,
         compiled=made.compiled,
         options=dict(made.options),
+        definition=versions.definition_of(job, links),
     )
 
 
@@ -351,8 +460,17 @@ async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job, freed
     ]
 
 
-async def _kept(session: AsyncSession, job_id: int) -> StoredJob:
-    job = await session.get(StoredJob, job_id)
+async def kept(session: AsyncSession, job_id: int) -> StoredJob:
+    """The job, unless it was removed. Raises :class:`~app.errors.NotFound`."""
+    return _in_use(await session.get(StoredJob, job_id), job_id)
+
+
+async def _locked(session: AsyncSession, job_id: int) -> StoredJob:
+    """The job, held against other changes until the transaction ends. Raises :class:`~app.errors.NotFound`."""
+    return _in_use(await session.get(StoredJob, job_id, with_for_update=True), job_id)
+
+
+def _in_use(job: StoredJob | None, job_id: int) -> StoredJob:
     if job is None or job.del_flag != 1:
         raise NotFound(f"There is no job {job_id}: /jobs/list shows those there are")
     return job
@@ -391,14 +509,20 @@ async def _complete(session: AsyncSession, jobs: Sequence[StoredJob]) -> list[Fo
     ]
 
 
-async def _newest_version(session: AsyncSession, job_id: int) -> JobVersion | None:
-    query = select(JobVersion).where(JobVersion.job_id == job_id).order_by(col(JobVersion.number).desc()).limit(1)
-    return (await session.exec(query)).first()
+@asynccontextmanager
+async def _taking_the_name(database: Database, job: StoredJob) -> AsyncIterator[None]:
+    """Tells of a name that somebody else took while the job was planned."""
+    try:
+        yield
+    except IntegrityError:
+        async with database.read() as session:
+            await _refuse_taken_name(session, job.name, job.id)
+        raise
 
 
-async def _refuse_taken_name(session: AsyncSession, name: str) -> None:
+async def _refuse_taken_name(session: AsyncSession, name: str, except_id: int | None = None) -> None:
     taken = await session.exec(select(StoredJob.id).where(StoredJob.name == name, StoredJob.del_flag == 1))
-    if taken.first() is not None:
+    if (other := taken.first()) is not None and other != except_id:
         raise Conflict(f"There is a job called {name!r} already: choose another jobName")
 
 

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import Conflict, Unavailable
 from app.hlink.jobs.models import JobVersion, subject_of
-from app.hlink.jobs.service import ANSWER_WITHIN_S, Engine, RunFailed, find, ready, start
+from app.hlink.jobs.service import ANSWER_WITHIN_S, Engine, RunFailed, find, ready, settle_version, settled, start
 from app.supervisor import (
     Desired,
     Run,
@@ -97,8 +97,7 @@ async def restart(engine: Engine, job_id: int) -> Restarted:
         raise Conflict(f"Job {found.job.name!r} is {doing}: wait until that has ended", run_id=before.id)
     prepared = await ready(engine, job_id, replaces=before)
     async with engine.database.write() as session:
-        if prepared.new_version is not None:
-            session.add(prepared.new_version)
+        await settle_version(session, prepared)
         asked = await request_restart(session, subject, prepared.spec)
     if asked is None:
         raise Conflict(f"Job {found.job.name!r} has ended meanwhile: restart it again", run_id=before.id)
@@ -114,7 +113,7 @@ async def restart(engine: Engine, job_id: int) -> Restarted:
         newest = (await latest_runs(session, [subject]))[subject]
     if newest.id == ended.id:
         raise RunFailed(ended.reason or "Not restarted", run_id=ended.id)
-    return Restarted(ended, await engine.supervisor.wait(newest.id, timeout_s=ANSWER_WITHIN_S))
+    return Restarted(ended, settled(await engine.supervisor.wait(newest.id, timeout_s=ANSWER_WITHIN_S)))
 
 
 async def _newest_whole_state(engine: Engine, last: Run | None) -> str | None:

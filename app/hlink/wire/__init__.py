@@ -12,7 +12,7 @@ from app.hlink.wire.clusters import (
     ClusterQuery,
     ClusterView,
 )
-from app.hlink.wire.envelope import Answer, Page, Paging, time_span
+from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.tables import (
@@ -37,6 +37,7 @@ __all__ = [
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "IdList",
     "JobEntity",
     "JobQuery",
     "JobTable",
@@ -52,6 +53,7 @@ __all__ = [
     "TableNameCheck",
     "TableQuery",
     "TableView",
+    "TextId",
     "UnionField",
     "time_span",
 ]

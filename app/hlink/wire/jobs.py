@@ -43,8 +43,15 @@ class _JobFields(Wire):
     flink_job_id: OptionalText = Field(None, alias="flinkJobId")
     cluster_id: OptionalInt64 = Field(None, alias="clusterId")
     parallelism: OptionalInt32 = None
-    computing_units: OptionalInt32 = Field(None, alias="computingUnit")
-    time_type: OptionalInt32 = Field(None, alias="timeType", description="dictionary flink_time_type")
+    computing_units: OptionalInt32 = Field(
+        None, alias="computingUnit", description="one is a parallelism of 2; counts where parallelism is not given"
+    )
+    time_type: OptionalInt32 = Field(
+        None,
+        alias="timeType",
+        description="1: each statement says by its columns which time it goes by; 2: the same, and a source must have "
+        "an event time; 0 (ingestion time) is not there any more",
+    )
 
     checkpoint_interval_ms: OptionalInt64 = Field(
         None, alias="checkpointInterval", description="milliseconds; 0 is no checkpoints"
@@ -103,7 +110,9 @@ class JobView(_JobFields):
     tables: list[JobTable] | None = Field(None, alias="jobDsVOS")
     requested_page: OptionalInt32 = Field(None, alias="curPage")
     requested_size: OptionalInt32 = Field(None, alias="pageSize")
-    parameters: dict[str, Any] | None = Field(None, alias="parms")
+    parameters: dict[str, Any] | None = Field(
+        None, alias="parms", description="Flink's own options for this job by their names, as table.exec.state.ttl"
+    )
 
 
 class JobEntity(_JobFields):

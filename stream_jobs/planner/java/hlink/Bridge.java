@@ -35,6 +35,7 @@ import org.apache.flink.table.operations.ModifyOperation;
 import org.apache.flink.table.operations.Operation;
 import org.apache.flink.table.planner.calcite.FlinkPlannerImpl;
 import org.apache.flink.table.planner.delegation.PlannerBase;
+import org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext;
 
 /**
  * The planner's side of one request: a whole step in Java, so that Python crosses the process border once for it.
@@ -96,6 +97,9 @@ public final class Bridge {
                 break;
             case "explain":
                 answer = explain(text(asked, "database"), texts(asked, "ddl"), texts(asked, "inserts"), options(asked));
+                break;
+            case "check_options":
+                answer = answer("faults", JobOptions.faults(options(asked)));
                 break;
             case "execute":
                 answer = execute(text(asked, "plan"), options(asked));
@@ -181,6 +185,8 @@ public final class Bridge {
             }
             index = -1;
             CompiledPlan plan;
+            // Operators are known by these numbers in savepoints: the same statements must get the same ones again.
+            ExecNodeContext.resetIdCounter();
             try {
                 plan = environment.compilePlan(operations);
             } catch (Exception e) {
@@ -347,14 +353,13 @@ public final class Bridge {
 
     /** The tables and settings of one request; closing it puts the settings back. */
     private final class Session implements AutoCloseable {
-        // Settings of the tables and of the jobs: Flink copies the first into the second at a submission, and takes
-        // none back, so that a job would begin with the savepoint or the checkpoints of the one before.
-        private final List<Snapshot> before =
-                List.of(
-                        new Snapshot(environment.getConfig().getConfiguration()),
-                        new Snapshot(
-                                (Configuration)
-                                        ((PlannerBase) environment.getPlanner()).getExecEnv().getConfiguration()));
+        private final Configuration tables = environment.getConfig().getConfiguration();
+        /** Flink copies a job's settings here when it makes the job's graph, and reads here what a later job leaves out. */
+        private final Configuration execution =
+                (Configuration) ((PlannerBase) environment.getPlanner()).getExecEnv().getConfiguration();
+
+        private final Configuration tablesBefore = tables.clone();
+        private final Configuration executionBefore = execution.clone();
 
         Session(String database, List<String> ddl, Map<String, String> options) {
             try {
@@ -397,27 +402,17 @@ public final class Bridge {
         @Override
         public void close() {
             environment.useDatabase(PUBLISHED_DATABASE);
-            before.forEach(Snapshot::restore);
-        }
-    }
-
-    /** Settings as they were. */
-    private static final class Snapshot {
-        private final Configuration settings;
-        private final Configuration before;
-
-        Snapshot(Configuration settings) {
-            this.settings = settings;
-            this.before = settings.clone();
+            restore(tables, tablesBefore);
+            restore(execution, executionBefore);
         }
 
-        void restore() {
-            for (String key : new ArrayList<>(settings.keySet())) {
+        private void restore(Configuration now, Configuration before) {
+            for (String key : new ArrayList<>(now.keySet())) {
                 if (!before.containsKey(key)) {
-                    settings.removeKey(key);
+                    now.removeKey(key);
                 }
             }
-            settings.addAll(before);
+            now.addAll(before);
         }
     }
 }
