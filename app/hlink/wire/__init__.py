@@ -12,6 +12,7 @@ from app.hlink.wire.clusters import (
     ClusterQuery,
     ClusterView,
 )
+from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, Page, Paging, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.tables import (
@@ -36,6 +37,7 @@ __all__ = [
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "DictionaryItem",
     "JobEntity",
     "JobQuery",
     "JobTable",
