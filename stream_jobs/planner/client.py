@@ -166,9 +166,14 @@ class Planner:
             }
         )
 
-    async def execute(self, plan: str, options: Mapping[str, str]) -> Answer:
-        """Submits a compiled plan; answers when the cluster has accepted the job."""
-        return await self.ask({"op": "execute", "plan": plan, "options": dict(options)})
+    async def execute(self, plan: str, options: Mapping[str, str], authorization: str | None = None) -> Answer:
+        """Submits a compiled plan; answers when the cluster has accepted the job.
+
+        ``authorization`` is the header of that name, for a cluster behind a proxy that asks for it.
+        """
+        return await self.ask(
+            {"op": "execute", "plan": plan, "options": dict(options), "authorization": authorization or ""}
+        )
 
     async def ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Answer:
         """Sends one request to a process that is free and waits for its answer.

@@ -19,6 +19,8 @@ PUBLISHED = {
 
 SERVED = (
     "POST /cluster/add",
+    "PUT /cluster/update",
+    "DELETE /cluster/delete",
     "GET /cluster/list",
     "GET /cluster/info",
     "GET /cluster/check/list",
@@ -41,6 +43,7 @@ SERVED = (
 MAY_COME_OTHERWISE = {
     # A JSON or form body may carry them instead, so the query cannot demand them.
     "POST /cluster/add": {"name", "address", "type"},
+    "PUT /cluster/update": {"id"},
     # Published as the body of a GET; the query carries it as well.
     "GET /ds/checkTableName": {"tableName"},
 }

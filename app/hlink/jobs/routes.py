@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import select
 
 from app.database import now_ms
+from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs.overview import overview as overview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, RunFailed
@@ -18,8 +19,6 @@ from app.supervisor import Run, State
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
-CLUSTERS = "hlink.flink"
-"""The part of the service that holds the connections to Flink's REST API."""
 OUTSIDE = "hlink.outside"
 """The part of the service that checks brokers and databases."""
 _SHOWN_EVENTS = 50

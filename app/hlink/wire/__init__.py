@@ -6,6 +6,9 @@ in the published document.
 
 from app.hlink.wire.clusters import (
     ClusterAddition,
+    ClusterAdditionBody,
+    ClusterChange,
+    ClusterChangeBody,
     ClusterChoiceQuery,
     ClusterEntity,
     ClusterOverview,
@@ -31,6 +34,9 @@ from app.hlink.wire.tables import (
 __all__ = [
     "Answer",
     "ClusterAddition",
+    "ClusterAdditionBody",
+    "ClusterChange",
+    "ClusterChangeBody",
     "ClusterChoiceQuery",
     "ClusterEntity",
     "ClusterOverview",

@@ -98,6 +98,7 @@ public final class Bridge {
                 answer = explain(text(asked, "database"), texts(asked, "ddl"), texts(asked, "inserts"), options(asked));
                 break;
             case "execute":
+                SessionExecutor.authorize(text(asked, "authorization"));
                 answer = execute(text(asked, "plan"), options(asked));
                 break;
             default:
