@@ -11,6 +11,7 @@ from sqlmodel import select
 
 from app.database import now_ms
 from app.hlink.answers import BUSINESS_ERROR
+from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
 from app.hlink.jobs import batch
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
@@ -24,8 +25,6 @@ from app.supervisor import Run
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
-CLUSTERS = "hlink.flink"
-"""The part of the service that holds the connections to Flink's REST API."""
 OUTSIDE = "hlink.outside"
 """The part of the service that checks brokers and databases."""
 _SHOWN_EVENTS = 50

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from sqlmodel import col, select
 
 from app.database import Database
+from app.hlink.clusters import service as clusters
 from app.hlink.jobs.models import JobTableLink, JobVersion
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
@@ -47,10 +48,11 @@ class PlanSubmitter:
                 raise SubmissionRefused("The job's version that this run was to start is not there any more")
             links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
             used = await tables.find_all(session, [link.table_id for link in links])
+            authorization = await clusters.authorization(session, str(run.spec["flink_url"]))
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
         options = {**version.options, **await self._restored_from(run), **_target(run)}
         try:
-            answer = await self._planner.execute(fill_in(version.compiled, secrets), options)
+            answer = await self._planner.execute(fill_in(version.compiled, secrets), options, authorization)
         except PlannerError as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
@@ -104,4 +106,6 @@ def _target(run: Run) -> Mapping[str, str]:
     }
     if parts.scheme == "https":
         options["security.ssl.rest.enabled"] = "true"
+    if path := parts.path.strip("/"):
+        options["rest.path"] = f"/{path}"  # Flink 2.3 does not heed rest.url-prefix here
     return options

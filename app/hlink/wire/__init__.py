@@ -6,12 +6,16 @@ in the published document.
 
 from app.hlink.wire.clusters import (
     ClusterAddition,
+    ClusterAdditionBody,
+    ClusterChange,
+    ClusterChangeBody,
     ClusterChoiceQuery,
     ClusterEntity,
     ClusterOverview,
     ClusterQuery,
     ClusterView,
 )
+from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
@@ -31,12 +35,16 @@ from app.hlink.wire.tables import (
 __all__ = [
     "Answer",
     "ClusterAddition",
+    "ClusterAdditionBody",
+    "ClusterChange",
+    "ClusterChangeBody",
     "ClusterChoiceQuery",
     "ClusterEntity",
     "ClusterOverview",
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "DictionaryItem",
     "IdList",
     "JobEntity",
     "JobQuery",

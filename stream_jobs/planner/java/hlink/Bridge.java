@@ -102,6 +102,7 @@ public final class Bridge {
                 answer = answer("faults", JobOptions.faults(options(asked)));
                 break;
             case "execute":
+                SessionExecutor.authorize(text(asked, "authorization"));
                 answer = execute(text(asked, "plan"), options(asked));
                 break;
             case "inspect_savepoint":
