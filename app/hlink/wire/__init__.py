@@ -16,14 +16,18 @@ from app.hlink.wire.envelope import Answer, Page, Paging, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.tables import (
     ConnectorFields,
+    FieldTemplateQuery,
     JsonField,
     Option,
     SchemaColumn,
+    TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
     TableQuery,
+    TableUse,
     TableView,
+    TypeList,
     UnionField,
 )
 
@@ -36,6 +40,7 @@ __all__ = [
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "FieldTemplateQuery",
     "JobEntity",
     "JobQuery",
     "JobTable",
@@ -45,11 +50,14 @@ __all__ = [
     "Page",
     "Paging",
     "SchemaColumn",
+    "TableEdited",
     "TableEntity",
     "TableGetQuery",
     "TableNameCheck",
     "TableQuery",
+    "TableUse",
     "TableView",
+    "TypeList",
     "UnionField",
     "time_span",
 ]
