@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlmodel import col, update
 
 from app.hlink import family
 from app.hlink.answers import envelope
 from app.hlink.clusters import Cluster
 from app.hlink.clusters import routes as clusters
-from app.main import create_app
 from app.service import Family, Service
-from app.settings import Settings
 from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
-from tests.databases import postgres_schema
+from tests.services import Serve
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]
 TIMEOUT_S = 2.0
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The service's own database: what is promised holds on both."""
-    if request.param == "sqlite":
-        yield ""
-        return
-    endpoints: Endpoints = request.getfixturevalue("endpoints")
-    with postgres_schema(endpoints.postgres) as url:
-        yield url
 
 
 @asynccontextmanager
@@ -49,18 +34,10 @@ async def connected(service: Service) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def service(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Api, Service]]:
+async def service(serve: Serve) -> tuple[Api, Service]:
     """The service with its clusters only: they need no planner."""
     routers, prefixes = [clusters.router, clusters.dashboard], ["/cluster", "/dashboard"]
-    only = Family("clusters", routers, prefixes, envelope, connected)
-    monkeypatch.setattr("app.main.load_families", lambda: [only])
-    app = create_app(Settings(home=tmp_path, database_url=SecretStr(database_url), flink_timeout_s=TIMEOUT_S))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://hlink") as client:
-            yield client, app.state.service
+    return await serve(Family("clusters", routers, prefixes, envelope, connected), flink_timeout_s=TIMEOUT_S)
 
 
 @pytest.fixture

@@ -21,14 +21,18 @@ from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.tables import (
     ConnectorFields,
+    FieldTemplateQuery,
     JsonField,
     Option,
     SchemaColumn,
+    TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
     TableQuery,
+    TableUse,
     TableView,
+    TypeList,
     UnionField,
 )
 
@@ -45,6 +49,7 @@ __all__ = [
     "ClusterView",
     "ConnectorFields",
     "DictionaryItem",
+    "FieldTemplateQuery",
     "IdList",
     "JobEntity",
     "JobQuery",
@@ -56,12 +61,15 @@ __all__ = [
     "Paging",
     "SavepointView",
     "SchemaColumn",
+    "TableEdited",
     "TableEntity",
     "TableGetQuery",
     "TableNameCheck",
     "TableQuery",
+    "TableUse",
     "TableView",
     "TextId",
+    "TypeList",
     "UnionField",
     "time_span",
 ]
