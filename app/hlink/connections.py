@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import psycopg
 import pymysql
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 from psycopg.rows import dict_row
@@ -44,6 +45,8 @@ TIMEOUT_S = 5.0
 """The longest the check of all of a job's tables may take."""
 CONNECT_TIMEOUT_S = 3.0
 """The longest that one broker or database may take to answer."""
+SAMPLE_S = 10.0
+"""The longest that reading sample messages from a topic may take."""
 
 _UNKNOWN_TOPIC, _NOT_AUTHORISED = 3, 29
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -211,12 +214,6 @@ class _Broker:
             return opened[-1]
 
         milliseconds = int(CONNECT_TIMEOUT_S * 1000)
-        login = {
-            "security_protocol": self.protocol,
-            "sasl_mechanism": self.mechanism,
-            "sasl_plain_username": self.user,
-            "sasl_plain_password": self.password,
-        }
         try:
             return KafkaAdminClient(
                 bootstrap_servers=self.servers.split(","),
@@ -224,7 +221,7 @@ class _Broker:
                 request_timeout_ms=milliseconds,
                 client_id="hlink-check",
                 kafka_client=net_client,
-                **(login if self.protocol != "PLAINTEXT" else {}),
+                **self._login(),
             )
         except KafkaError:
             # The client starts its thread before it connects, and does not end it when that fails.
@@ -232,6 +229,79 @@ class _Broker:
                 client.close()
                 client._manager._net.stop()
             raise
+
+    def consumer(self) -> KafkaConsumer:
+        """A consumer that belongs to no group. Raises KafkaError."""
+        return KafkaConsumer(
+            bootstrap_servers=self.servers.split(","),
+            client_id="hlink-sample",
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            **self._login(),
+        )
+
+    def _login(self) -> dict[str, str]:
+        if self.protocol == "PLAINTEXT":
+            return {}
+        return {
+            "security_protocol": self.protocol,
+            "sasl_mechanism": self.mechanism,
+            "sasl_plain_username": self.user,
+            "sasl_plain_password": self.password,
+        }
+
+
+class TopicUnreadable(RuntimeError):
+    """Messages cannot be read from a topic from here; the message says why and what to do."""
+
+
+async def newest_messages(source: KafkaSource, wanted: int) -> list[tuple[str, str]]:
+    """The newest ``wanted`` messages of a topic as text, each with its place, oldest first in each partition.
+
+    Takes at most ``SAMPLE_S`` seconds; what was read until then is answered. Nothing is committed.
+    Raises TopicUnreadable.
+    """
+    servers, broker = source.bootstrap_servers, _Broker.of(source)
+    if not broker.can_be_asked:
+        raise TopicUnreadable(
+            f"the broker {servers} cannot be read from here: the client properties name key stores or mechanisms that "
+            "only Flink's client can use. Upload sample messages instead"
+        )
+    if reason := await _unreachable(fields.brokers(servers)):
+        raise TopicUnreadable(f"no Kafka broker answers at {servers} ({reason}): correct bootstrap_servers")
+    try:
+        return await asyncio.to_thread(_read_newest, broker, source.topic, wanted)
+    except KafkaError as error:
+        raise TopicUnreadable(f"topic '{source.topic}' at {servers} cannot be read: {_kafka_reason(error)}") from error
+
+
+def _read_newest(broker: _Broker, topic: str, wanted: int) -> list[tuple[str, str]]:
+    deadline = time.monotonic() + SAMPLE_S
+    consumer = broker.consumer()
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise TopicUnreadable(
+                f"topic '{topic}' does not exist on broker {broker.servers}: create it, or correct it"
+            )
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        share = -(-wanted // len(partitions))
+        for partition in partitions:
+            consumer.seek(partition, max(first[partition], ends[partition] - share))
+        found: list[tuple[str, str]] = []
+        while time.monotonic() < deadline and any(consumer.position(one) < ends[one] for one in partitions):
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                found += [
+                    (f"partition {partition.partition}, offset {one.offset}", one.value.decode("utf-8", "replace"))
+                    for one in records
+                    if one.value is not None and one.offset < ends[partition]
+                ]
+        return found[-wanted:]
+    finally:
+        consumer.close()
 
 
 def _described(client: KafkaAdminClient, topic: str) -> Mapping:  # type: ignore[type-arg]

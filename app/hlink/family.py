@@ -13,6 +13,7 @@ from app.hlink.connections import Connections
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import PlanSubmitter
+from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
@@ -34,7 +35,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="hlink",
-    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router),
+    routers=(clusters.router, clusters.dashboard, tables.router, schemas.router, jobs.router),
     prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
     envelope=envelope,
     lifespan=lifespan,

@@ -10,22 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stream_jobs.definitions import (
-    AvroFormat,
     Column,
     DefinitionError,
-    Format,
     JdbcConnection,
     JdbcLookup,
     JdbcSink,
-    JsonFormat,
     KafkaSink,
     KafkaSource,
     Secret,
     Startup,
     Table,
-    TimestampFormat,
 )
-from stream_jobs.sql import types
+from stream_jobs.sql import formats, types
 from stream_jobs.sql.quoting import identifier, literal
 
 Options = dict[str, str | Secret]
@@ -64,6 +60,9 @@ def _column(column: Column) -> str:
     comment = f" COMMENT {literal(column.comment)}" if column.comment else ""
     if column.expression:
         return f"{identifier(column.name)} AS {column.expression}{comment}"
+    if column.metadata:
+        of = f"METADATA FROM {literal(column.metadata)} VIRTUAL"
+        return f"{identifier(column.name)} {types.of_column(column)} {of}{comment}"
     not_null = " NOT NULL" if column.not_null else ""
     return f"{identifier(column.name)} {types.of_column(column)}{not_null}{comment}"
 
@@ -141,7 +140,7 @@ def _kafka_source(table: Table, source: KafkaSource) -> Options:
     if table.watermark is not None and table.watermark.idle_timeout_ms:
         options["scan.watermark.idle-timeout"] = f"{table.watermark.idle_timeout_ms} ms"
     options |= {f"properties.{key}": value for key, value in source.properties.items()}
-    return options | _format(table, source.format, "format")
+    return options | formats.of_source(table, source)
 
 
 def _kafka_sink(table: Table, sink: KafkaSink, job_id: str) -> Options:
@@ -160,28 +159,9 @@ def _kafka_sink(table: Table, sink: KafkaSink, job_id: str) -> Options:
         options["properties.transaction.timeout.ms"] = "600000"
     options |= {f"properties.{key}": value for key, value in sink.properties.items()}
     if upsert:
-        return options | _format(table, sink.format, "key.format") | _format(table, sink.format, "value.format")
-    return options | _format(table, sink.format, "format")
-
-
-def _format(table: Table, form: Format, key: str) -> Options:
-    prefix = key.removesuffix("format")
-    match form:
-        case JsonFormat():
-            name, options = "json", {"timestamp-format.standard": _timestamp_format(table, form).value}
-        case AvroFormat() if form.registry_url:
-            name, options = "avro-confluent", {"url": form.registry_url}
-        case AvroFormat():
-            name, options = "avro", {"timestamp_mapping.legacy": "false"}
-    return {key: name, **{f"{prefix}{name}.{option}": value for option, value in options.items()}}
-
-
-def _timestamp_format(table: Table, form: JsonFormat) -> TimestampFormat:
-    if form.timestamp_format is not None:
-        return form.timestamp_format
-    # TIMESTAMP_LTZ is what reads a trailing Z, and only the ISO form has one.
-    zoned = any("TIMESTAMP_LTZ" in str(types.of_column(c)) for c in table.columns if not c.expression)
-    return TimestampFormat.ISO_8601 if zoned else TimestampFormat.SQL
+        key, value = (formats.of_sink(table, sink.format, f"{part}.format") for part in ("key", "value"))
+        return options | key | value
+    return options | formats.of_sink(table, sink.format, "format")
 
 
 def _jdbc_lookup(lookup: JdbcLookup) -> Options:

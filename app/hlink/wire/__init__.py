@@ -14,6 +14,7 @@ from app.hlink.wire.clusters import (
 )
 from app.hlink.wire.envelope import Answer, Page, Paging, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
+from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInference, TopicSample
 from app.hlink.wire.tables import (
     ConnectorFields,
     JsonField,
@@ -36,6 +37,7 @@ __all__ = [
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "InferredColumn",
     "JobEntity",
     "JobQuery",
     "JobTable",
@@ -44,12 +46,15 @@ __all__ = [
     "Option",
     "Page",
     "Paging",
+    "SchemaAnalysis",
     "SchemaColumn",
+    "SchemaInference",
     "TableEntity",
     "TableGetQuery",
     "TableNameCheck",
     "TableQuery",
     "TableView",
+    "TopicSample",
     "UnionField",
     "time_span",
 ]
