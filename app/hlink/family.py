@@ -15,6 +15,7 @@ from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import PlanSubmitter
+from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
@@ -49,6 +50,7 @@ family = Family(
         clusters.router,
         clusters.dashboard,
         tables.router,
+        schemas.router,
         jobs.router,
         state_routes.router,
         dictionaries.router,

@@ -19,6 +19,7 @@ from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
+from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInference, TopicSample
 from app.hlink.wire.tables import (
     ConnectorFields,
     FieldTemplateQuery,
@@ -51,6 +52,7 @@ __all__ = [
     "DictionaryItem",
     "FieldTemplateQuery",
     "IdList",
+    "InferredColumn",
     "JobEntity",
     "JobQuery",
     "JobTable",
@@ -60,7 +62,9 @@ __all__ = [
     "Page",
     "Paging",
     "SavepointView",
+    "SchemaAnalysis",
     "SchemaColumn",
+    "SchemaInference",
     "TableEdited",
     "TableEntity",
     "TableGetQuery",
@@ -69,6 +73,7 @@ __all__ = [
     "TableUse",
     "TableView",
     "TextId",
+    "TopicSample",
     "TypeList",
     "UnionField",
     "time_span",
