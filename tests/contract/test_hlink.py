@@ -117,7 +117,8 @@ class Document:
                 yield f"{where}.{name} is missing"
                 continue
             found = self.type(declared[name])
-            if found != wanted:
+            is_map = isinstance(self.resolved(declared[name]).get("additionalProperties"), dict)
+            if found != wanted and not (is_map and wanted == "object"):
                 yield f"{where}.{name} is {found}, published as {wanted}"
             yield from self.differences(below, declared[name], f"{where}.{name}")
 
