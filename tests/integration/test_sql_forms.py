@@ -145,7 +145,8 @@ APPENDING = {
     ),
     "pattern": Form(
         "SELECT * FROM {clicks} MATCH_RECOGNIZE (PARTITION BY visitor ORDER BY ts "
-        "MEASURES A.n AS a, B.n AS b ONE ROW PER MATCH AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) DEFINE A AS A.page = 'home', B AS B.page = 'shop')",
+        "MEASURES A.n AS a, B.n AS b ONE ROW PER MATCH "
+        "AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) DEFINE A AS A.page = 'home', B AS B.page = 'shop')",
         {"visitor": "STRING", "a": "INT", "b": "INT"},
         [("ann", 1, 5), ("bob", 3, 2)],
     ),
