@@ -9,6 +9,7 @@ from app.hlink import planner
 from app.hlink.answers import envelope
 from app.hlink.clusters import flink
 from app.hlink.clusters import routes as clusters
+from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs.service import KIND
@@ -23,7 +24,7 @@ from stream_jobs.rest import Clusters
 async def lifespan(service: Service) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         service.parts[clusters.CONNECTIONS] = await stack.enter_async_context(flink.client())
-        outside = service.parts[jobs.OUTSIDE] = Connections()
+        outside = service.parts[OUTSIDE] = Connections()
         stack.push_async_callback(outside.close)
         known = service.parts[jobs.CLUSTERS] = Clusters(service.settings.flink_timeout_s)
         stack.push_async_callback(known.close)

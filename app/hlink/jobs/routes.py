@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import select
 
 from app.database import now_ms
+from app.hlink.connections import PART as OUTSIDE
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs.overview import overview as overview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, RunFailed
@@ -20,8 +21,6 @@ from stream_jobs.planner.plan import explain
 
 CLUSTERS = "hlink.flink"
 """The part of the service that holds the connections to Flink's REST API."""
-OUTSIDE = "hlink.outside"
-"""The part of the service that checks brokers and databases."""
 _SHOWN_EVENTS = 50
 
 router = APIRouter(tags=["作业管理"])
@@ -39,7 +38,7 @@ TheEngine = Annotated[Engine, Depends(engine)]
 @router.post("/jobs/addDO")
 async def add(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
     """新建作业: planned before it is stored; a refusal names every problem and stores nothing."""
-    job = await jobs.add(engine.database, engine.planner, view)
+    job = await jobs.add(engine.database, engine.planner, engine.connections, view)
     return Answer(data=_entity(Found(job, (), None, None, 1)))
 
 
@@ -60,7 +59,7 @@ async def validate(
     async with engine.database.read() as session:
         draft = await jobs.drafted(session, view)
     definition = draft.definition
-    plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+    plan = await jobs.planned(engine.planner, engine.connections, definition, draft.job.id, with_plan=False)
     if with_connections:
         await jobs.check_outside(engine, draft.cluster, definition)
     answer = {"valid": True, "sql": plan.sql, "slots": definition.execution.parallelism}

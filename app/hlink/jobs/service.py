@@ -20,6 +20,7 @@ from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
 from app.hlink.jobs.definition import digest_of, job_of
+from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import SQL, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
@@ -29,7 +30,7 @@ from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_
 from app.supervisor.faults import crash_point
 from stream_jobs.definitions import Job
 from stream_jobs.planner.client import Planner, PlannerError
-from stream_jobs.planner.plan import Plan, plan
+from stream_jobs.planner.plan import Plan
 from stream_jobs.problems import InvalidJob
 from stream_jobs.rest import Clusters, FlinkRestError
 
@@ -128,15 +129,15 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
     return Drafted(job, links, await tables.find_all(session, [link.table_id for link in links]), cluster)
 
 
-async def planned(planner: Planner, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
-    """The job's plan.
+async def planned(planner: Planner, connections: Connections, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
+    """The job's plan; a database is asked for the key of a sink that lacks one.
 
     Raises:
         InvalidInput: with every problem that was found, in the places of the user's own text.
         Unavailable: the planner could not answer.
     """
     try:
-        return await plan(planner, definition, str(job_id), with_plan=with_plan)
+        return await plan_with_keys(planner, connections, definition, str(job_id), with_plan=with_plan)
     except InvalidJob as error:
         raise InvalidInput(
             *(
@@ -155,7 +156,7 @@ async def planned(planner: Planner, definition: Job, job_id: int, *, with_plan: 
         raise Unavailable(str(error)) from error
 
 
-async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
+async def add(database: Database, planner: Planner, connections: Connections, view: JobView) -> StoredJob:
     """Stores a job that Flink would accept; a job that it would not is refused and nothing is stored.
 
     Raises:
@@ -166,7 +167,7 @@ async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name)
     definition = draft.definition
-    made = await planned(planner, definition, draft.job.id, with_plan=True)
+    made = await planned(planner, connections, definition, draft.job.id, with_plan=True)
     try:
         async with database.write() as session:
             session.add(draft.job)
@@ -231,7 +232,7 @@ async def run(engine: Engine, job_id: int) -> Run:
     next_version = None
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
-            planned(engine.planner, definition, job_id, with_plan=True),
+            planned(engine.planner, engine.connections, definition, job_id, with_plan=True),
             check_outside(engine, cluster, definition),
         )
         next_version = version = _version(job_id, version.number + 1 if version else 1, digest, made)

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from app.errors import InvalidInput, Problem
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.connections import Connections, Outcome, unchecked
 from app.hlink.requests import body_as
 from app.hlink.tables import column_types, fields, service
 from app.hlink.tables.definition import to_definition
@@ -19,14 +21,17 @@ from app.hlink.wire import (
     Answer,
     ConnectorFields,
     FieldTemplateQuery,
+    FoundColumn,
     JsonField,
     Option,
     Page,
     SchemaColumn,
+    TableCheck,
     TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
+    TableOutcome,
     TableQuery,
     TableUse,
     TableView,
@@ -34,7 +39,7 @@ from app.hlink.wire import (
     UnionField,
 )
 from app.hlink.wire.envelope import OptionalInt64
-from app.service import ReadSession, WriteSession
+from app.service import ReadSession, TheService, WriteSession
 from stream_jobs.definitions import DefinitionError, Role
 from stream_jobs.sql import ddl
 
@@ -87,6 +92,18 @@ async def remove(
         raise InvalidInput(Problem("no table is named", field="id", remedy="give the id that /ds/list shows"))
     table = await service.remove(session, table_id)
     return Answer(data={"id": table.id, "tableName": table.alias})
+
+
+@router.post("/ds/test")
+async def test(running: TheService, view: TableView) -> Answer[TableOutcome]:
+    """Ours: looks at what a table connects to. The body is that of ``/ds/addDO``, or only the ``id`` of a stored table.
+
+    Columns need not be there yet; those that are, are compared. Answers every check, and what was found.
+    """
+    async with running.database.read() as session:
+        table = await service.to_look_at(session, view)
+    connections: Connections = running.parts[OUTSIDE]
+    return Answer(data=_outcome(await connections.look(table), unchecked(table)))
 
 
 @router.get("/ds/getFieldTemplete")
@@ -179,6 +196,37 @@ def _view(row: StoredTable) -> TableView:
         **_common(row),
         columns=[SchemaColumn(**(_COLUMN_DEFAULTS | column), table_id=row.id) for column in row.columns],
         connector=ConnectorFields(id=row.id, table_id=row.id, values=_form(row.role, row.kind, row.fields)),
+    )
+
+
+def _outcome(found: Outcome, unchecked: str | None) -> TableOutcome:
+    checks = [
+        TableCheck(name=check.name, ok=True, message=check.found)
+        if check.problem is None
+        else TableCheck(
+            name=check.name,
+            ok=False,
+            message=check.problem.message,
+            field=check.problem.field,
+            remedy=check.problem.remedy,
+        )
+        for check in found.checks
+    ]
+    return TableOutcome(
+        ok=not found.problems,
+        checks=checks,
+        unchecked=unchecked,
+        partitions=found.partitions,
+        columns=[
+            FoundColumn(
+                name=column.name,
+                flink_type=column.flink_type,
+                join_key=int(column.in_key),
+                database_type=column.database_type,
+            )
+            for column in found.columns
+        ],
+        key=list(found.key),
     )
 
 

@@ -1,0 +1,201 @@
+"""Side tables and sinks at work: definitions over HTTP in, rows of a real Flink out."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from stream_jobs.local.endpoints import Endpoints
+from tests.services import Api, Json, ServiceProcess, running_service
+
+NewTopic = Callable[..., str]
+Produce = Callable[..., None]
+Consume = Callable[..., list[Any]]
+
+KEY = {"flinkType": "STRING", "joinKey": 1}
+ROWTIME = {"flinkType": "TIMESTAMP(3)", "eventTime": 1}
+CACHE = {"cacheType": "W_TinyLFU", "maximumSize": "100", "expireAfterWrite": "600"}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
+    with running_service(tmp_path_factory.mktemp("service")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
+    return Api(service.url, endpoints)
+
+
+@pytest.fixture
+def tag() -> str:
+    return uuid.uuid4().hex[:8]
+
+
+@contextmanager
+def running(api: Api, body: Json) -> Iterator[int]:
+    """A stored job that runs; cancelled at the end."""
+    job_id = api.ok("POST", "/jobs/addDO", json=body)["id"]
+    api.run(job_id)
+    try:
+        yield job_id
+    finally:
+        api.ok("POST", f"/jobs/cancel/{job_id}")
+
+
+@dataclass
+class Lookups:
+    """A server of side-table rows: the answers by their query, and how often each was asked for."""
+
+    rows: dict[str, Json]
+    charset: str = "utf-8"
+    url: str = ""
+    asked: Counter[str] = field(default_factory=Counter)
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        query = urlsplit(request.path).query
+        key = ",".join(f"{name}={value}" for name, value in sorted(parse_qsl(query)))
+        if "k=" in key:  # not what the service asks before it runs a job
+            self.asked[key] += 1
+        row = self.rows.get(key)
+        body = b"" if row is None else json.dumps(row, ensure_ascii=False).encode(self.charset)
+        request.send_response(404 if row is None else 200)
+        request.send_header("Content-Type", f"application/json; charset={self.charset}")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+
+@contextmanager
+def serving(lookups: Lookups) -> Iterator[Lookups]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            lookups.answer(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    lookups.url = f"http://127.0.0.1:{server.server_port}/rows"
+    try:
+        yield lookups
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def events(api: Api, tag: str, topic: str) -> int:
+    columns = {"k": "STRING", "j": "INT", "ts": ROWTIME}
+    return api.kafka_source(f"events_{tag}", topic, columns)
+
+
+def event(key: str, second: int, number: int = 0) -> Json:
+    return {"k": key, "j": number, "ts": f"2026-01-01 00:{second // 60:02d}:{second % 60:02d}"}
+
+
+def test_given_a_side_table_at_an_address_when_rows_look_it_up_then_its_cache_asks_once_a_key(
+    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    rows = {"j=1,k=a b": {"k": "a b", "j": 1, "who": {"name": "阿尔法", "tags": ["x", "y"]}}}
+    topic, out_topic = kafka_topic("events"), kafka_topic("out")
+    columns = {"k": KEY, "j": {"flinkType": "INT", "joinKey": 1}, "who": "ROW<name STRING, tags ARRAY<STRING>>"}
+    out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "name": "STRING", "tag": "STRING"})
+    with serving(Lookups(rows, charset="gbk")) as server:
+        side = api.table(f"rows_{tag}", "side", "http", columns, requestUrl=server.url, charSet="gbk", **CACHE)
+        join = f"events_{tag} e LEFT JOIN rows_{tag} r ON r.k = e.k AND r.j = e.j"
+        sql = f"SELECT e.k, r.who.name, r.who.tags[2] FROM {join}"
+        produce(topic, [event("a b", 0, 1)] * 20 + [event("nobody", 1, 1)] * 5)
+        with running(api, api.job(f"http {tag}", [events(api, tag, topic), side], {out: sql})):
+            found = consume(out_topic, 25, timeout=60)
+        assert found[0] == {"k": "a b", "name": "阿尔法", "tag": "y"}
+        assert found[-1] == {"k": "nobody", "name": None, "tag": None}
+        assert server.asked == {"j=1,k=a b": 1, "j=1,k=nobody": 1}
+
+
+def test_given_no_cache_when_rows_look_an_address_up_then_each_asks(
+    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    topic, out_topic = kafka_topic("events"), kafka_topic("out")
+    out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "name": "STRING"})
+    with serving(Lookups({"k=a": {"k": "a", "name": "Alpha"}})) as server:
+        columns = {"k": KEY, "name": "STRING"}
+        side = api.table(f"rows_{tag}", "side", "http", columns, requestUrl=f"{server.url}?kind=1")
+        server.rows["k=a,kind=1"] = server.rows["k=a"]
+        produce(topic, [event("a", 0), event("b", 1), event("a", 2)])
+        sql = f"SELECT e.k, r.name FROM events_{tag} e JOIN rows_{tag} r ON r.k = e.k"
+        with running(api, api.job(f"http {tag}", [events(api, tag, topic), side], {out: sql})):
+            assert consume(out_topic, 2, timeout=60) == [{"k": "a", "name": "Alpha"}] * 2
+        assert server.asked == {"k=a,kind=1": 2, "k=b,kind=1": 1}
+
+
+def side_topic(api: Api, alias: str, topic: str, columns: Json, **fields: str) -> int:
+    values = {
+        "bootstrap_servers": api.endpoints.kafka_bootstrap,
+        "connector_topic": topic,
+        "group_id": "tests",
+        "key_format": "raw",
+    }
+    return api.table(alias, "side", "kafka", columns, **(values | fields))
+
+
+def test_given_a_topic_of_versions_when_rows_look_it_up_then_each_finds_that_of_its_own_time_and_none_waits(
+    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    topic, prices, out_topic = kafka_topic("events"), kafka_topic("prices"), kafka_topic("out")
+    produce(prices, [{"k": "a", "price": 1, "since": "2026-01-01 00:00:00"}], key="k")
+    produce(prices, [{"k": "a", "price": 2, "since": "2026-01-01 00:01:00"}], key="k")
+    produce(topic, [event("a", 30), event("a", 90), event("b", 91)])
+    columns = {"k": KEY, "price": "INT", "since": ROWTIME}
+    side = side_topic(api, f"prices_{tag}", prices, columns, side_mode="versioned", idle_timeout="1000")
+    out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "price": "INT"})
+    sql = f"SELECT e.k, p.price FROM events_{tag} e LEFT JOIN prices_{tag} p ON p.k = e.k"
+    with running(api, api.job(f"versions {tag}", [events(api, tag, topic), side], {out: sql})):
+        # The topic ends at 00:01: only because it counts as idle is the row of 00:01:30 not held back.
+        found = consume(out_topic, 3, timeout=60)
+    assert sorted(found, key=str) == [{"k": "a", "price": 1}, {"k": "a", "price": 2}, {"k": "b", "price": None}]
+
+
+def test_given_a_topic_of_latest_values_when_rows_look_it_up_then_nothing_waits_and_no_row_is_changed_later(
+    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    topic, names, out_topic = kafka_topic("events"), kafka_topic("names"), kafka_topic("out")
+    produce(names, [{"k": "a", "name": "first"}, {"k": "b", "name": "Beta"}], key="k")
+    side = side_topic(api, f"names_{tag}", names, {"k": KEY, "name": "STRING"})
+    out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "j": "INT", "name": "STRING"})
+    sql = f"SELECT e.k, e.j, n.name FROM events_{tag} e LEFT JOIN names_{tag} n ON n.k = e.k"
+    with running(api, api.job(f"latest {tag}", [events(api, tag, topic), side], {out: sql})):
+        # The two topics are read side by side: ask until the name has come.
+        number = ask_until(produce, consume, topic, out_topic, "a", "first", 0)
+        produce(names, [{"k": "a", "name": "second"}], key="k")
+        number = ask_until(produce, consume, topic, out_topic, "a", "second", number)
+        found = consume(out_topic, None)
+    assert [row["j"] for row in found] == list(range(1, number + 1)), "one row for each, and none again"
+
+
+def ask_until(produce: Produce, consume: Consume, topic: str, out_topic: str, key: str, name: str, number: int) -> int:
+    """Sends rows, one after the other, until one comes out with that name; the number of the last."""
+    deadline = time.monotonic() + 60
+    while True:
+        number += 1
+        produce(topic, [event(key, number, number)])
+        found = consume(out_topic, number, timeout=60)[-1]
+        assert found["j"] == number
+        if found["name"] == name:
+            return number
+        assert time.monotonic() < deadline, found
