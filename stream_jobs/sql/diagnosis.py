@@ -247,6 +247,16 @@ def _changes(match: re.Match[str], context: _Context) -> Problem:
     return replace(problem, lacks_key=True)
 
 
+def _keyless_database(match: re.Match[str], context: _Context) -> Problem:
+    problem = context.problem(
+        f"sink {context.sink!r} takes new rows only, and the query changes rows it has already produced.",
+        f"Give {context.sink} a primary key, so that rows are written by key, or aggregate in a window "
+        "(TUMBLE, HOP, CUMULATE), whose result is final.",
+        table=context.sink,
+    )
+    return replace(problem, lacks_key=True)
+
+
 def _latest_side(context: _Context) -> str:
     """A side table of latest values that the statement reads, or nothing."""
     for table in context.tables_of_query().values():
@@ -351,6 +361,7 @@ _EXPLAINED: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], 
         ),
         _changes,
     ),
+    (re.compile(r"please declare primary key for sink table"), _keyless_database),
     (
         re.compile(r"same rowtime type .* are (?P<left>[A-Z_]+\(\d\)) \S+ and (?P<right>[A-Z_]+\(\d\))"),
         _two_kinds_of_time,

@@ -14,9 +14,13 @@ from threading import Thread
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx
+import psycopg
 import pytest
 
+from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
+from tests.databases import mysql_server
 from tests.services import Api, Json, ServiceProcess, running_service
 
 NewTopic = Callable[..., str]
@@ -37,6 +41,52 @@ def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> I
 @pytest.fixture(scope="module")
 def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
     return Api(service.url, endpoints)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database that tests read and write: its kind, the fields of a connector to it, a way to ask it."""
+
+    kind: str
+    fields: Json
+    execute: Callable[[str], list[tuple[Any, ...]]]
+
+    def table(self, api: Api, alias: str, role: str, name: str, columns: Json, **more: str) -> int:
+        return api.table(alias, role, self.kind, columns, table_name=name, **(self.fields | more))
+
+
+@pytest.fixture(scope="module")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    with mysql_server(tmp_path_factory.mktemp("mysql")) as server:
+        fields = {
+            "connector_url": server.jdbc_url,
+            "connector_username": server.user,
+            "connector_password": server.password,
+        }
+        yield Database("mysql", fields, server.execute)
+
+
+@pytest.fixture(scope="module")
+def postgresql(endpoints: Endpoints) -> Iterator[Database]:
+    server = endpoints.postgres
+    fields = {
+        "connector_url": server.jdbc_url,
+        "connector_username": server.user,
+        "connector_password": server.password,
+    }
+    with psycopg.connect(**server.parameters(), autocommit=True) as connection:
+
+        def execute(statement: str) -> list[tuple[Any, ...]]:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+        yield Database("postgresql", fields, execute)
+
+
+@pytest.fixture(params=["mysql", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Database:
+    found: Database = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
@@ -199,3 +249,109 @@ def ask_until(produce: Produce, consume: Consume, topic: str, out_topic: str, ke
         if found["name"] == name:
             return number
         assert time.monotonic() < deadline, found
+
+
+def test_given_a_database_with_a_cache_when_rows_look_it_up_then_what_was_read_once_stays(
+    api: Api, tag: str, database: Database, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    database.execute(f"CREATE TABLE names_{tag} (k varchar(20) primary key, name varchar(20))")
+    database.execute(f"INSERT INTO names_{tag} VALUES ('a', 'before')")
+    topic, out_topic = kafka_topic("events"), kafka_topic("out")
+    columns = {"k": KEY, "name": "STRING"}
+    cached = database.table(api, f"cached_{tag}", "side", f"names_{tag}", columns, **CACHE)
+    fresh = database.table(api, f"fresh_{tag}", "side", f"names_{tag}", columns)
+    out = api.kafka_sink(f"out_{tag}", out_topic, {"cached": "STRING", "fresh": "STRING"})
+    sql = (
+        f"SELECT c.name, f.name FROM events_{tag} e "
+        f"JOIN cached_{tag} c ON c.k = e.k LEFT JOIN fresh_{tag} f ON f.k = e.k"
+    )
+    produce(topic, [event("a", 0), event("nobody", 1)])
+    with running(api, api.job(f"lookup {tag}", [events(api, tag, topic), cached, fresh], {out: sql})):
+        consume(out_topic, 1, timeout=60)
+        database.execute(f"UPDATE names_{tag} SET name = 'after'")
+        produce(topic, [event("a", 2)])
+        assert consume(out_topic, 2, timeout=60) == [
+            {"cached": "before", "fresh": "before"},
+            {"cached": "before", "fresh": "after"},
+        ]
+
+
+@pytest.mark.parametrize("declared", ["named in the definition", "taken from the database"])
+def test_given_a_statement_that_changes_rows_when_its_sink_is_a_database_then_it_is_written_by_key(
+    api: Api, tag: str, database: Database, declared: str, kafka_topic: NewTopic, produce: Produce
+) -> None:
+    database.execute(f"CREATE TABLE totals_{tag} (K varchar(20) primary key, n bigint)")
+    topic = kafka_topic("events")
+    key = {"primary_key": "k"} if declared == "named in the definition" else {}
+    columns = {"k": "STRING", "n": "BIGINT"}
+    totals = database.table(
+        api, f"totals_{tag}", "sink", f"totals_{tag}", columns, write_max_rows="2", flush_interval="100", **key
+    )
+    produce(topic, [event("ab"[n % 2], n) for n in range(11)])
+    sql = f"SELECT k, COUNT(*) FROM events_{tag} GROUP BY k"
+    with running(api, api.job(f"totals {tag}", [events(api, tag, topic)], {totals: sql})):
+        deadline = time.monotonic() + 60
+        while sorted(found := database.execute(f"SELECT * FROM totals_{tag}")) != [("a", 6), ("b", 5)]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+
+
+def test_given_no_key_anywhere_when_a_statement_changes_rows_then_the_refusal_says_what_to_do(
+    api: Api, tag: str, postgresql: Database, kafka_topic: NewTopic
+) -> None:
+    postgresql.execute(f"CREATE TABLE bare_{tag} (k text, n bigint)")
+    postgresql.execute(f"CREATE TABLE wide_{tag} (k text, day date, n bigint, primary key (k, day))")
+    source = events(api, tag, kafka_topic("events"))
+    columns = {"k": "STRING", "n": "BIGINT"}
+
+    def refusal(alias: str, name: str, **fields: str) -> str:
+        sink = postgresql.table(api, f"{alias}_{tag}", "sink", name, columns, **fields)
+        sql = f"SELECT k, COUNT(*) FROM events_{tag} GROUP BY k"
+        answer = api.refused("POST", "/jobs/validate", json=api.job(f"{alias} {tag}", [source], {sink: sql}))
+        (problem,) = answer["problems"]
+        assert problem["table"] == f"{alias}_{tag}"
+        return f"{problem['message']} {problem['remedy']}"
+
+    assert "has no primary key, nor a single unique index" in refusal("bare", f"bare_{tag}")
+    assert "own key is k, day, and the definition does not write day. Add column day" in refusal("wide", f"wide_{tag}")
+    gone = refusal("gone", "t", connector_url=f"jdbc:postgresql://127.0.0.1:{ports.choose(set())}/x")
+    assert "Its database could not be asked for its key: no database answers at" in gone
+    oracle = api.table(
+        f"oracle_{tag}",
+        "sink",
+        "oracle",
+        columns,
+        table_name="T",
+        **(postgresql.fields | {"connector_url": "jdbc:oracle:thin:@//db:1521/shop"}),
+    )
+    sql = f"SELECT k, COUNT(*) FROM events_{tag} GROUP BY k"
+    answer = api.refused("POST", "/jobs/validate", json=api.job(f"oracle {tag}", [source], {oracle: sql}))
+    assert "Its database was not asked for its key" in answer["msg"]
+
+
+def test_given_oracle_when_a_job_reads_and_writes_it_then_it_is_planned_and_its_driver_loads(
+    api: Api, tag: str, endpoints: Endpoints, kafka_topic: NewTopic
+) -> None:
+    fields = {
+        "connector_url": "jdbc:oracle:thin:@//127.0.0.1:1521/shop",
+        "connector_username": "u",
+        "connector_password": "p",
+    }
+    oracle = Database("oracle", fields, lambda _: [])
+    side = oracle.table(api, f"side_{tag}", "side", "NAMES", {"k": KEY, "name": "STRING"}, **CACHE)
+    sink = oracle.table(api, f"sink_{tag}", "sink", "T", {"k": "STRING", "n": "BIGINT"}, primary_key="k")
+    source = events(api, tag, kafka_topic("events"))
+    sql = f"SELECT s.name, COUNT(*) FROM events_{tag} e JOIN side_{tag} s ON s.k = e.k GROUP BY s.name"
+    body = api.job(f"oracle {tag}", [source, side], {sink: sql})
+    data = api.ok("POST", "/jobs/validate", params={"explain": "true"}, json=body)
+    assert "LookupJoin" in data["explanation"]
+    # No server is to be had. That the driver is there shows in how it fails: it tries to connect.
+    job_id = api.ok("POST", "/jobs/addDO", json=body)["id"]
+    flink_id = api.ok("POST", f"/jobs/run/{job_id}")["flinkJobId"]
+    try:
+        deadline = time.monotonic() + 60
+        while "ORA-12541" not in (shown := httpx.get(f"{endpoints.flink_url}/jobs/{flink_id}/exceptions").text):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.3)
+    finally:
+        api.ok("POST", f"/jobs/cancel/{job_id}")
