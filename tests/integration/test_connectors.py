@@ -355,3 +355,53 @@ def test_given_oracle_when_a_job_reads_and_writes_it_then_it_is_planned_and_its_
             time.sleep(0.3)
     finally:
         api.ok("POST", f"/jobs/cancel/{job_id}")
+
+
+def test_given_a_job_that_uses_a_table_when_it_is_edited_or_removed_then_the_job_is_named(
+    api: Api, tag: str, kafka_topic: NewTopic
+) -> None:
+    source, unused = events(api, tag, kafka_topic("events")), events(api, f"unused_{tag}", kafka_topic("events"))
+    out = api.kafka_sink(f"out_{tag}", kafka_topic("out"), {"k": "STRING"})
+    name = f"uses {tag}"
+    with running(api, api.job(name, [source], {out: f"SELECT k FROM events_{tag}"})) as job_id:
+        shown = api.ok("GET", "/ds/get", params={"id": out})
+        values = {field["fieldName"]: field for field in shown["jsonFieldVO"]["jsonValue"]}
+        values["connector_sink_partitione"]["fieldValue"] = "fixed"
+        answer = api.call("PUT", "/ds/modifyDO", json=shown)
+        assert answer["data"]["jobs"] == [{"jobId": job_id, "jobName": name, "running": True}]
+        assert answer["msg"] == (
+            f"used by '{name}': the edit takes effect with the next run; state survives: only what the table connects "
+            f"to has changed; running with the version before: '{name}'"
+        )
+        refused = api.refused("DELETE", "/ds/removeDO", params={"id": source})
+        assert (refused["code"], refused["jobs"]) == (0, [job_id])
+        assert f"Table 'events_{tag}' is used by job '{name}' (running)" in refused["msg"]
+        api.ok("DELETE", "/ds/removeDO", params={"id": unused})
+    shown["tableName"] = f"renamed_{tag}"
+    shown["dsSchemaColumnVOS"].append({"name": "n", "flinkType": "INT"})
+    answer = api.call("PUT", "/ds/modifyDO", json=shown)
+    assert (answer["data"]["state"], answer["data"]["jobs"][0]["running"]) == ("uncertain", False)
+    assert f"statements still say 'out_{tag}': correct them" in answer["msg"]
+    assert "is used by" in api.refused("DELETE", "/ds/removeDO", params={"id": out})["msg"]
+
+
+def test_given_no_event_time_when_latest_values_are_joined_then_an_upsert_sink_follows_each_change(
+    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, postgresql: Database
+) -> None:
+    postgresql.execute(f"CREATE TABLE latest_{tag} (k text primary key, name text)")
+    topic, names = kafka_topic("events"), kafka_topic("names")
+    produce(topic, [{"k": "a"}])
+    produce(names, [{"k": "a", "name": "first"}], key="k")
+    source = api.kafka_source(f"events_{tag}", topic, {"k": "STRING"})
+    side = side_topic(api, f"names_{tag}", names, {"k": KEY, "name": "STRING"})
+    sink = postgresql.table(
+        api, f"latest_{tag}", "sink", f"latest_{tag}", {"k": "STRING", "name": "STRING"}, flush_interval="100"
+    )
+    sql = f"SELECT e.k, n.name FROM events_{tag} e JOIN names_{tag} n ON n.k = e.k"
+    with running(api, api.job(f"follow {tag}", [source, side], {sink: sql})):
+        for name in ("first", "second"):
+            produce(names, [{"k": "a", "name": name}], key="k")
+            deadline = time.monotonic() + 60
+            while (found := postgresql.execute(f"SELECT * FROM latest_{tag}")) != [("a", name)]:
+                assert time.monotonic() < deadline, found
+                time.sleep(0.1)

@@ -232,8 +232,8 @@ def _outcome(found: Outcome, unchecked: str | None) -> TableOutcome:
 
 _STATE_IN_WORDS = {
     StateEffect.UNTOUCHED: "nothing that a job sees has changed",
-    StateEffect.SURVIVES: "their state survives: only what the table connects to has changed",
-    StateEffect.UNCERTAIN: "they are planned anew then, and their state may not survive",
+    StateEffect.SURVIVES: "state survives: only what the table connects to has changed",
+    StateEffect.UNCERTAIN: "a job is planned anew then, and its state may not survive",
 }
 
 
@@ -242,11 +242,11 @@ def _consequences(edited: Edited) -> str:
     if not edited.jobs:
         return ""
     names = ", ".join(repr(use.name) for use in edited.jobs)
-    words = f"used by {names}, which take the edit over when they are run again; {_STATE_IN_WORDS[edited.state]}"
+    words = f"used by {names}: the edit takes effect with the next run; {_STATE_IN_WORDS[edited.state]}"
     if running := [repr(use.name) for use in edited.jobs if use.running]:
         words += f"; running with the version before: {', '.join(running)}"
     if edited.table.alias != edited.old_alias:
-        words += f"; their statements still say '{edited.old_alias}': correct them"
+        words += f"; statements still say '{edited.old_alias}': correct them"
     return words
 
 
