@@ -9,6 +9,7 @@ from app.hlink import planner
 from app.hlink.answers import envelope
 from app.hlink.clusters import routes as clusters
 from app.hlink.clusters.service import authorization
+from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
 from app.hlink.jobs import routes as jobs
@@ -35,7 +36,7 @@ def connected(service: Service) -> Clusters:
 @asynccontextmanager
 async def lifespan(service: Service) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        outside = service.parts[jobs.OUTSIDE] = Connections()
+        outside = service.parts[OUTSIDE] = Connections()
         stack.push_async_callback(outside.close)
         known = service.parts[clusters.CONNECTIONS] = connected(service)
         stack.push_async_callback(known.close)

@@ -20,7 +20,7 @@ from stream_jobs.problems import InvalidJob, Problem
 from tests import definitions
 from tests.definitions import PASSWORD, job
 from tests.golden import assert_golden
-from tests.planners import planner_config
+from tests.planners import planner_config, with_own_connectors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -361,6 +361,17 @@ async def test_a_sink_without_a_connector_is_refused_with_the_jar_that_is_missin
     (problem,) = await problems(planner, job(archive="SELECT carrier, ROW(AVG(delay)) FROM flights GROUP BY carrier"))
     assert problem.table == "archive"
     assert "table 'archive' needs the connector 'hbase-2.2', and no jar with it is there" in problem.message
+
+
+async def test_given_a_connector_on_the_classpath_when_a_job_needs_it_then_it_is_planned(tmp_path: Path) -> None:
+    needing = job(
+        archive="SELECT f.carrier, ROW(COUNT(s.seats) + 0E0) FROM flights f JOIN seats s ON s.tail = f.plane.tail "
+        "GROUP BY f.carrier"
+    )
+    async with Planner(with_own_connectors(planner_config(tmp_path), tmp_path / "connectors")) as planner:
+        planned = await plan(planner, needing, "7", with_plan=True)
+    assert any("lookup-join" in node["type"] for node in json.loads(planned.compiled)["nodes"])
+    assert PASSWORD not in planned.compiled
 
 
 async def test_the_failing_one_of_several_statements_is_named(planner: Planner) -> None:

@@ -26,7 +26,10 @@ from stream_jobs.definitions import (
     Table,
 )
 
-__all__ = ["TIMEOUT_S", "Check", "Connections", "FoundColumn", "Outcome", "unchecked"]
+PART = "hlink.outside"
+"""The part of the service that holds its :class:`Connections`."""
+
+__all__ = ["PART", "TIMEOUT_S", "Check", "Connections", "FoundColumn", "Outcome", "unchecked"]
 
 
 class Connections:

@@ -12,6 +12,7 @@ from sqlmodel import select
 from app.database import now_ms
 from app.hlink.answers import BUSINESS_ERROR
 from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
+from app.hlink.connections import PART as OUTSIDE
 from app.hlink.jobs import batch
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
@@ -25,8 +26,6 @@ from app.supervisor import Run
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
-OUTSIDE = "hlink.outside"
-"""The part of the service that checks brokers and databases."""
 _SHOWN_EVENTS = 50
 
 router = APIRouter(tags=["作业管理"])
@@ -45,7 +44,7 @@ TheEngine = Annotated[Engine, Depends(engine)]
 @router.post("/jobs/addDO")
 async def add(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
     """新建作业: planned before it is stored; a refusal names every problem and stores nothing."""
-    job = await jobs.add(engine.database, engine.planner, view)
+    job = await jobs.add(engine, view)
     return Answer(data=_entity(Found(job, (), None, None, 1)))
 
 
@@ -56,7 +55,7 @@ async def update(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
     Everything may change while the job runs. The change is stored as a new version, the run keeps the version that it
     was started from until the job is canceled and run again, and ``msg`` says so.
     """
-    return _updated(await jobs.update(engine.database, engine.planner, view))
+    return _updated(await jobs.update(engine, view))
 
 
 @router.delete("/jobs/removeDO")
@@ -83,7 +82,7 @@ async def validate(
     async with engine.database.read() as session:
         draft = await jobs.drafted(session, view)
     definition = draft.definition
-    plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+    plan = await jobs.planned(engine, definition, draft.job.id, with_plan=False)
     if with_connections:
         await jobs.check_outside(engine, draft.cluster, definition)
     answer = {"valid": True, "sql": plan.sql, "slots": definition.execution.parallelism}
@@ -183,7 +182,7 @@ async def diff(session: ReadSession, job_id: JobId, a: int, b: int) -> Answer[di
 @router.post("/jobs/{jobId}/rollback/{number}")
 async def rollback(engine: TheEngine, job_id: JobId, number: int) -> Answer[JobEntity]:
     """Stores what the job was in version ``number`` again, as its newest version; planned first."""
-    return _updated(await jobs.rollback(engine.database, engine.planner, job_id, number))
+    return _updated(await jobs.rollback(engine, job_id, number))
 
 
 @router.get("/jobs/{jobId}")

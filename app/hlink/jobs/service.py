@@ -22,6 +22,7 @@ from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
 from app.hlink.jobs import versions
 from app.hlink.jobs.definition import digest_of, job_of
+from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
@@ -31,7 +32,7 @@ from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_
 from app.supervisor.faults import crash_point
 from stream_jobs.definitions import Job
 from stream_jobs.planner.client import Planner, PlannerError
-from stream_jobs.planner.plan import Plan, plan
+from stream_jobs.planner.plan import Plan
 from stream_jobs.problems import InvalidJob
 from stream_jobs.rest import Clusters, FlinkRestError
 
@@ -143,15 +144,15 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
     return Drafted(job, links, await tables.find_all(session, [link.table_id for link in links]), cluster)
 
 
-async def planned(planner: Planner, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
-    """The job's plan.
+async def planned(engine: Engine, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
+    """The job's plan; a database is asked for the key of a sink that lacks one.
 
     Raises:
         InvalidInput: with every problem that was found, in the places of the user's own text.
         Unavailable: the planner could not answer.
     """
     try:
-        return await plan(planner, definition, str(job_id), with_plan=with_plan)
+        return await plan_with_keys(engine.planner, engine.connections, definition, str(job_id), with_plan=with_plan)
     except InvalidJob as error:
         raise InvalidInput(
             *(
@@ -170,19 +171,19 @@ async def planned(planner: Planner, definition: Job, job_id: int, *, with_plan: 
         raise Unavailable(str(error)) from error
 
 
-async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
+async def add(engine: Engine, view: JobView) -> StoredJob:
     """Stores a job that Flink would accept; a job that it would not is refused and nothing is stored.
 
     Raises:
         InvalidInput: the definition or its SQL, with every problem.
         NotFound, Conflict, Unavailable: a table or cluster that is not there; a name that is taken; no planner.
     """
-    async with database.read() as session:
+    async with engine.database.read() as session:
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name)
     definition = draft.definition
-    made = await planned(planner, definition, draft.job.id, with_plan=True)
-    async with _taking_the_name(database, draft.job), database.write() as session:
+    made = await planned(engine, definition, draft.job.id, with_plan=True)
+    async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
@@ -190,7 +191,7 @@ async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
     return draft.job
 
 
-async def update(database: Database, planner: Planner, view: JobView) -> Updated:
+async def update(engine: Engine, view: JobView) -> Updated:
     """Puts the whole definition that was sent in the place of the stored one, as a new version of the job.
 
     All of it may change at any time, also while the job runs: the run keeps the version that it was started from,
@@ -201,14 +202,14 @@ async def update(database: Database, planner: Planner, view: JobView) -> Updated
     """
     if not view.id:
         raise InvalidInput(Problem("the job has no id", field="id", remedy="give the id that /jobs/list shows"))
-    async with database.read() as session:
+    async with engine.database.read() as session:
         await kept(session, view.id)
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name, view.id)
     definition = draft.definition
-    made = await planned(planner, definition, view.id, with_plan=True)
+    made = await planned(engine, definition, view.id, with_plan=True)
     digest, defined = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
-    async with _taking_the_name(database, draft.job), database.write() as session:
+    async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
         job = await _locked(session, view.id)
         for name in ("name", "description", "kind", "cluster_id", "settings"):
             setattr(job, name, getattr(draft.job, name))
@@ -227,16 +228,16 @@ async def update(database: Database, planner: Planner, view: JobView) -> Updated
     return Updated(job, number, is_new, running.number if running else None)
 
 
-async def rollback(database: Database, planner: Planner, job_id: int, number: int) -> Updated:
+async def rollback(engine: Engine, job_id: int, number: int) -> Updated:
     """Stores what a version was defined as again, as the newest version; planned first, with the tables as they are.
 
     Raises:
         InvalidInput, NotFound, Conflict, Unavailable: as :func:`update`; no such version.
     """
-    async with database.read() as session:
+    async with engine.database.read() as session:
         await kept(session, job_id)
         version = await versions.find(session, job_id, number)
-    return await update(database, planner, versions.view_of_version(version))
+    return await update(engine, versions.view_of_version(version))
 
 
 async def remove(database: Database, job_id: int) -> None:
@@ -327,7 +328,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
     version = known
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
-            planned(engine.planner, definition, job_id, with_plan=True),
+            planned(engine, definition, job_id, with_plan=True),
             check_outside(engine, cluster, definition, freed=freed),
         )
         version = _version(job, links, version.number + 1 if version else 1, digest, made)

@@ -46,42 +46,10 @@ def to_definition(stored: StoredTable) -> Table:
     Pure: nothing is asked, nothing is changed. Raises :class:`~app.errors.InvalidInput` with every problem found,
     each with the table, the column or field, and the remedy.
     """
-    problems = alias_problems(stored.alias)
-    if stored.role not in fields.roles():
-        problems.append(
-            Problem(
-                f"'{stored.role}' is not a role of a table",
-                field="dsType",
-                table=stored.alias,
-                remedy=f"choose one of: {', '.join(fields.roles())}",
-            )
-        )
-        raise InvalidInput(*problems)
+    problems = [*alias_problems(stored.alias), *_kind_problems(stored)]
     if stored.kind not in fields.kinds(stored.role):
-        problems.append(
-            Problem(
-                f"a {stored.role} table cannot be of type '{stored.kind}'",
-                field="tableType",
-                table=stored.alias,
-                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
-            )
-        )
         raise InvalidInput(*problems)
-    if stored.schema_type not in (JSON, AVRO):
-        problems.append(
-            Problem(
-                f"{stored.schema_type} is not a format of messages",
-                field="schemaType",
-                table=stored.alias,
-                remedy="choose 0 (JSON) or 1 (Avro)",
-            )
-        )
-    checked, field_problems = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias)
-    nodes, column_problems = columns.tree(stored.columns, table=stored.alias)
-    problems += field_problems + column_problems
-    draft = _Draft(stored, checked.values, checked.secrets, nodes, problems)
-    if not field_problems:
-        draft.check_url()
+    draft = _draft(stored, problems)
     watermark = draft.watermark()
     join_key = draft.join_key()
     primary_key = draft.primary_key()
@@ -93,11 +61,75 @@ def to_definition(stored: StoredTable) -> Table:
         name=stored.alias,
         role=Role(stored.role),
         connector=draft.connector(),
-        columns=tuple(node.column() for node in nodes),
+        columns=tuple(node.column() for node in draft.nodes),
         primary_key=primary_key,
         watermark=watermark,
         join_key=join_key,
     )
+
+
+def to_connection(stored: StoredTable) -> Table:
+    """The table as far as a look at what it connects to needs it: its columns only when they are in order.
+
+    Raises :class:`~app.errors.InvalidInput` for the role, the kind and the connector's fields.
+    """
+    problems = _kind_problems(stored)
+    if problems:
+        raise InvalidInput(*problems)
+    draft = _draft(stored, problems)
+    if draft.faulty_fields:
+        raise InvalidInput(*draft.faulty_fields)
+    columns = () if problems else tuple(node.column() for node in draft.nodes)
+    return Table(
+        name=stored.alias,
+        role=Role(stored.role),
+        connector=draft.connector(),
+        columns=columns,
+        primary_key=draft.primary_key() if columns else (),
+    )
+
+
+def _kind_problems(stored: StoredTable) -> list[Problem]:
+    if stored.role not in fields.roles():
+        return [
+            Problem(
+                f"'{stored.role}' is not a role of a table",
+                field="dsType",
+                table=stored.alias or None,
+                remedy=f"choose one of: {', '.join(fields.roles())}",
+            )
+        ]
+    if stored.kind not in fields.kinds(stored.role):
+        return [
+            Problem(
+                f"a {stored.role} table cannot be of type '{stored.kind}'",
+                field="tableType",
+                table=stored.alias or None,
+                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
+            )
+        ]
+    return []
+
+
+def _draft(stored: StoredTable, problems: list[Problem]) -> _Draft:
+    """The table with its fields and columns read; what is wrong with them is added to ``problems``."""
+    checked, faulty = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias or None)
+    if stored.schema_type not in (JSON, AVRO):
+        problems.append(
+            Problem(
+                f"{stored.schema_type} is not a format of messages",
+                field="schemaType",
+                table=stored.alias,
+                remedy="choose 0 (JSON) or 1 (Avro)",
+            )
+        )
+    url = checked.values.get("connector_url")
+    if not faulty and url is not None and (fault := fields.jdbc_fault(stored.kind, url)):
+        message, remedy = fault
+        faulty.append(Problem(message, field="connector_url", table=stored.alias or None, remedy=remedy))
+    nodes, column_problems = columns.tree(stored.columns, table=stored.alias or None)
+    problems += faulty + column_problems
+    return _Draft(stored, checked.values, checked.secrets, nodes, problems, faulty)
 
 
 def alias_problems(alias: str) -> list[Problem]:
@@ -131,17 +163,14 @@ class _Draft:
     secrets: Mapping[str, str]
     nodes: list[ColumnNode]
     problems: list[Problem]
+    faulty_fields: list[Problem]
+    """Those of the problems that the connector's fields have."""
 
     def refuse_column(self, path: str, message: str, remedy: str) -> None:
         self.problems.append(column_problem(self.stored.alias, path, message, remedy))
 
     def refuse_field(self, name: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(message, field=name, table=self.stored.alias, remedy=remedy))
-
-    def check_url(self) -> None:
-        url = self.values.get("connector_url")
-        if url is not None and (fault := fields.jdbc_fault(self.stored.kind, url)):
-            self.refuse_field("connector_url", *fault)
 
     def watermark(self) -> Watermark | None:
         versioned = self.values.get("side_mode") == "versioned"

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from app.errors import InvalidInput, Problem
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.connections import Connections, Outcome, unchecked
 from app.hlink.requests import body_as
 from app.hlink.tables import column_types, fields, service
 from app.hlink.tables.definition import to_definition
@@ -19,14 +21,17 @@ from app.hlink.wire import (
     Answer,
     ConnectorFields,
     FieldTemplateQuery,
+    FoundColumn,
     JsonField,
     Option,
     Page,
     SchemaColumn,
+    TableCheck,
     TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
+    TableOutcome,
     TableQuery,
     TableUse,
     TableView,
@@ -34,7 +39,7 @@ from app.hlink.wire import (
     UnionField,
 )
 from app.hlink.wire.envelope import OptionalInt64
-from app.service import ReadSession, WriteSession
+from app.service import ReadSession, TheService, WriteSession
 from stream_jobs.definitions import DefinitionError, Role
 from stream_jobs.sql.declaration import declare
 
@@ -87,6 +92,18 @@ async def remove(
         raise InvalidInput(Problem("no table is named", field="id", remedy="give the id that /ds/list shows"))
     table = await service.remove(session, table_id)
     return Answer(data={"id": table.id, "tableName": table.alias})
+
+
+@router.post("/ds/test")
+async def test(running: TheService, view: TableView) -> Answer[TableOutcome]:
+    """Ours: looks at what a table connects to. The body is that of ``/ds/addDO``, or only the ``id`` of a stored table.
+
+    Columns need not be there yet; those that are, are compared. Answers every check, and what was found.
+    """
+    async with running.database.read() as session:
+        table = await service.to_look_at(session, view)
+    connections: Connections = running.parts[OUTSIDE]
+    return Answer(data=_outcome(await connections.look(table), unchecked(table)))
 
 
 @router.get("/ds/getFieldTemplete")
@@ -182,10 +199,41 @@ def _view(row: StoredTable) -> TableView:
     )
 
 
+def _outcome(found: Outcome, unchecked: str | None) -> TableOutcome:
+    checks = [
+        TableCheck(name=check.name, ok=True, message=check.found)
+        if check.problem is None
+        else TableCheck(
+            name=check.name,
+            ok=False,
+            message=check.problem.message,
+            field=check.problem.field,
+            remedy=check.problem.remedy,
+        )
+        for check in found.checks
+    ]
+    return TableOutcome(
+        ok=not found.problems,
+        checks=checks,
+        unchecked=unchecked,
+        partitions=found.partitions,
+        columns=[
+            FoundColumn(
+                name=column.name,
+                flink_type=column.flink_type,
+                join_key=int(column.in_key),
+                database_type=column.database_type,
+            )
+            for column in found.columns
+        ],
+        key=list(found.key),
+    )
+
+
 _STATE_IN_WORDS = {
     StateEffect.UNTOUCHED: "nothing that a job sees has changed",
-    StateEffect.SURVIVES: "their state survives: only what the table connects to has changed",
-    StateEffect.UNCERTAIN: "they are planned anew then, and their state may not survive",
+    StateEffect.SURVIVES: "state survives: only what the table connects to has changed",
+    StateEffect.UNCERTAIN: "a job is planned anew then, and its state may not survive",
 }
 
 
@@ -194,11 +242,11 @@ def _consequences(edited: Edited) -> str:
     if not edited.jobs:
         return ""
     names = ", ".join(repr(use.name) for use in edited.jobs)
-    words = f"used by {names}, which take the edit over when they are run again; {_STATE_IN_WORDS[edited.state]}"
+    words = f"used by {names}: the edit takes effect with the next run; {_STATE_IN_WORDS[edited.state]}"
     if running := [repr(use.name) for use in edited.jobs if use.running]:
         words += f"; running with the version before: {', '.join(running)}"
     if edited.table.alias != edited.old_alias:
-        words += f"; their statements still say '{edited.old_alias}': correct them"
+        words += f"; statements still say '{edited.old_alias}': correct them"
     return words
 
 

@@ -13,10 +13,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.errors import Conflict, InvalidInput, NotFound, Problem
 from app.hlink.filters import containing, equal
 from app.hlink.tables import fields
-from app.hlink.tables.definition import alias_problems, to_definition
+from app.hlink.tables.definition import alias_problems, to_connection, to_definition
 from app.hlink.tables.models import LONGEST_NAME, StoredTable
 from app.hlink.tables.usage import StateEffect, Use, state_effect, uses
 from app.hlink.wire import ConnectorFields, SchemaColumn, TableQuery, TableView
+from stream_jobs.definitions import Table
 
 
 async def add(session: AsyncSession, view: TableView) -> StoredTable:
@@ -54,7 +55,7 @@ async def modify(session: AsyncSession, view: TableView) -> Edited:
     if not view.id:
         raise InvalidInput(Problem("no table is named", field="id", remedy="give the id that /ds/list shows"))
     table = await find(session, view.id)
-    new = drafted(view, table.secrets)
+    new = drafted(view, _credentials(table, view))
     await refuse_taken_alias(session, new.alias, except_id=table.id)
     edited = Edited(table, table.alias, await uses(session, table.id), _state_effect(table, new))
     for name in _DEFINITION:
@@ -89,20 +90,8 @@ def drafted(view: TableView, previous: Mapping[str, str] | None = None) -> Store
     ``previous`` are the credentials stored so far: where the request carries the mask they go on. Raises
     :class:`~app.errors.InvalidInput` with every problem.
     """
-    name, given = (view.name or "").strip(), given_values(view.connector)
-    table = StoredTable(
-        name=name,
-        alias=(view.alias or "").strip(),
-        role=(view.role or "").strip().lower(),
-        kind=(view.kind or "").strip().lower(),
-        schema_type=view.schema_type or 0,
-        version=view.version or 0,
-        ddl_disabled=view.ddl_disabled or 0,
-        schema_file=view.schema_file or "",
-        columns=[_stored_column(column) for column in view.columns or []],
-        fields=given,
-        secrets=dict(previous or {}),
-    )
+    table = _described(view, previous)
+    name, given = table.name, table.fields
     problems: list[Problem] = []
     if not name:
         problems.append(Problem("the table has no name", field="dsName", remedy="give it one"))
@@ -119,6 +108,42 @@ def drafted(view: TableView, previous: Mapping[str, str] | None = None) -> Store
     nested = any(column.fields for column in definition.columns)
     table.structure = int(nested) if view.structure is None else view.structure
     return table
+
+
+def _described(view: TableView, secrets: Mapping[str, str] | None) -> StoredTable:
+    """The table that a request describes, nothing of it checked."""
+    return StoredTable(
+        name=(view.name or "").strip(),
+        alias=(view.alias or "").strip(),
+        role=(view.role or "").strip().lower(),
+        kind=(view.kind or "").strip().lower(),
+        schema_type=view.schema_type or 0,
+        version=view.version or 0,
+        ddl_disabled=view.ddl_disabled or 0,
+        schema_file=view.schema_file or "",
+        columns=[_stored_column(column) for column in view.columns or []],
+        fields=given_values(view.connector),
+        secrets=dict(secrets or {}),
+    )
+
+
+async def to_look_at(session: AsyncSession, view: TableView) -> Table:
+    """What a request to look at a table's outside means: the stored table of its id, or the one that it describes.
+
+    The mask in it stands for the credentials of the stored table. Raises :class:`~app.errors.InvalidInput` for
+    connector fields that will not do, and :class:`~app.errors.NotFound`.
+    """
+    stored = await find(session, view.id) if view.id else None
+    if stored is not None and view.connector is None:
+        return to_connection(stored)
+    return to_connection(_described(view, _credentials(stored, view) if stored else None))
+
+
+def _credentials(stored: StoredTable, view: TableView) -> Mapping[str, str]:
+    """The credentials that the mask in a request stands for: none when they would go to another address."""
+    given = given_values(view.connector)
+    same = all(given.get(name, "").strip() == stored.fields.get(name, "") for name in _ADDRESSES)
+    return stored.secrets if same else {}
 
 
 def given_values(connector: ConnectorFields | None) -> dict[str, str]:
@@ -191,6 +216,8 @@ async def refuse_taken_alias(session: AsyncSession, alias: str, except_id: int |
         raise Conflict(_taken(alias, f" ('{other.name}', a {other.role} table)"))
 
 
+_ADDRESSES = ("connector_url", "bootstrap_servers", "redis_address")
+"""Where credentials are sent to."""
 _DEFINITION = (
     "name", "alias", "role", "kind", "schema_type", "version", "ddl_disabled", "schema_file", "columns", "fields",
     "secrets", "structure",
