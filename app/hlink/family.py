@@ -10,6 +10,7 @@ from app.hlink.answers import envelope
 from app.hlink.clusters import flink
 from app.hlink.clusters import routes as clusters
 from app.hlink.connections import Connections
+from app.hlink.functions import routes as functions
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import PlanSubmitter
@@ -34,7 +35,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="hlink",
-    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router),
+    routers=(clusters.router, clusters.dashboard, tables.router, functions.router, jobs.router),
     prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
     envelope=envelope,
     lifespan=lifespan,

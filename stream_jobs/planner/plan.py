@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stream_jobs.definitions import DefinitionError, Job, Secret, Table
+from stream_jobs.definitions import DefinitionError, Function, Job, Secret, Table
 from stream_jobs.planner.client import Answer, Planner
+from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.functions import prepare
 from stream_jobs.problems import InvalidJob, Problem
-from stream_jobs.sql import ddl, diagnosis, options, statements
+from stream_jobs.sql import ddl, diagnosis, functions, options, statements
 from stream_jobs.sql.diagnosis import Refusal
 from stream_jobs.sql.lookup import ExpandedStars
 from stream_jobs.sql.source import Edited, Text, normalized
@@ -27,6 +29,8 @@ class Plan:
     options: Mapping[str, str]
     #: Flink's compiled plan as JSON; empty where it was not asked for.
     compiled: str = ""
+    #: The functions that the statements call, in the order of their names.
+    functions: tuple[Function, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -47,18 +51,20 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
         PlannerError: the planner could not answer.
     """
     tables = _tables(job, job_id)
-    drafts = await _drafts(planner, job)
-    inserts = await asyncio.gather(*(_insert(planner, job, d, tables) for d in drafts))
+    drafts, called = await _drafts(planner, job)
+    created = await asyncio.to_thread(prepare, called, planner.config)
+    inserts = await asyncio.gather(*(_insert(planner, job, d, tables, created) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
-    answer = await planner.compile(tables, [i.sql for i in inserts], settings, with_plan=with_plan)
+    answer = await planner.compile(tables, [i.sql for i in inserts], settings, created, with_plan=with_plan)
     if "error" in answer:
-        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts)])
-    return Plan(tuple(tables), tuple(i.sql for i in inserts), settings, answer["plan"])
+        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, called)])
+    return Plan(tuple(tables), tuple(i.sql for i in inserts), settings, answer["plan"], called)
 
 
 async def explain(planner: Planner, planned: Plan) -> str:
     """Flink's optimized plan of a planned job, as text."""
-    answer = await planner.explain(planned.ddl, planned.inserts, planned.options)
+    created = await asyncio.to_thread(prepare, planned.functions, planner.config)
+    answer = await planner.explain(planned.ddl, planned.inserts, planned.options, created)
     return str(answer.get("explanation", ""))
 
 
@@ -87,8 +93,10 @@ def _tables(job: Job, job_id: str) -> list[str]:
     return made
 
 
-async def _drafts(planner: Planner, job: Job) -> list[Draft]:
-    """All statements parsed; computed columns along with them, since they are SQL that a user wrote."""
+async def _drafts(planner: Planner, job: Job) -> tuple[list[Draft], tuple[Function, ...]]:
+    """All statements parsed, and the functions that they call; computed columns, which are a user's SQL, too."""
+    known = {function.name.lower(): function for function in (*planner.config.shipped, *job.functions)}
+    called: set[Function] = set()
     texts = [Text(normalized(s.sql)) for s in job.statements]
     computed = [(t, c.name, c.expression) for t in job.tables for c in t.columns if c.expression]
     answers = await planner.parse([*(t.text for t in texts), *(f"SELECT {e}" for _, _, e in computed)])
@@ -113,12 +121,16 @@ async def _drafts(planner: Planner, job: Job) -> list[Draft]:
             problems.append(diagnosis.of_statement(refusal, job, statement.sink, Edited(text, [])))
         else:
             try:
-                drafts.append(statements.draft(job, statement, text, Node.read(answer["tree"])))
+                tree = Node.read(answer["tree"])
+                called |= functions.called(tree, text, statement, known)
+                drafts.append(statements.draft(job, statement, text, tree))
             except InvalidJob as error:
                 problems.extend(error.problems)
     if problems:
         raise InvalidJob(problems)
-    return drafts
+    for answer in answers[len(texts) :]:
+        called |= {known[name] for name, _ in functions.calls(Node.read(answer["tree"])) if name in known}
+    return drafts, tuple(sorted(called, key=lambda function: function.name))
 
 
 def _computed_column(table: Table, column: str, expression: str, answer: Answer) -> Problem | None:
@@ -140,11 +152,11 @@ def _computed_column(table: Table, column: str, expression: str, answer: Answer)
     )
 
 
-async def _insert(planner: Planner, job: Job, draft: Draft, tables: list[str]) -> Insert:
+async def _insert(planner: Planner, job: Job, draft: Draft, tables: list[str], created: FunctionSet) -> Insert:
     expanded: ExpandedStars = {}
     if draft.starred:
         # The user's own text is expanded, before the edits: it names what the user may see.
-        answer = await planner.expand_stars(tables, draft.text.text)
+        answer = await planner.expand_stars(tables, draft.text.text, created)
         if "error" in answer:
             refusal = Refusal.read(answer["error"])
             if refusal.ddl is not None:
@@ -157,7 +169,10 @@ async def _insert(planner: Planner, job: Job, draft: Draft, tables: list[str]) -
     return draft.finish(expanded)
 
 
-def _refused(refusal: Refusal, job: Job, inserts: list[Insert]) -> Problem:
+def _refused(refusal: Refusal, job: Job, inserts: list[Insert], called: Sequence[Function]) -> Problem:
+    if refusal.function is not None:
+        created = [function for function in called if function.sha256]
+        return diagnosis.of_function(refusal, created[refusal.function])
     if refusal.ddl is not None:
         return diagnosis.of_table(refusal, job.tables[refusal.ddl].name)
     if refusal.statement is None:

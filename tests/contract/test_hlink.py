@@ -27,6 +27,10 @@ SERVED = (
     "GET /ds/get",
     "GET /ds/list",
     "GET /ds/checkTableName",
+    "POST /ds/udf/upload",
+    "GET /ds/udf/list",
+    "PUT /ds/udf/update",
+    "DELETE /ds/udf/delete",
     "POST /jobs/addDO",
     "POST /jobs/run/{jobId}",
     "POST /jobs/cancel/{jobId}",
@@ -59,6 +63,15 @@ class Document:
                 return found
         pytest.fail(f"{endpoint} is not served")
 
+    def form(self, endpoint: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+        """The fields of a form, as Swagger 2 declares them: parameters in ``formData``."""
+        content = self.operation(endpoint).get("requestBody", {}).get("content", {})
+        schema = self.resolved(content.get("multipart/form-data", {}).get("schema", {}))
+        return {
+            ("formData", name): {"schema": field, "required": name in schema.get("required", ())}
+            for name, field in schema.get("properties", {}).items()
+        }
+
     def resolved(self, schema: Schema) -> Schema:
         """The schema itself: references followed, "or null" taken away."""
         while True:
@@ -74,6 +87,8 @@ class Document:
     def type(self, schema: Schema) -> str:
         """The type in Swagger 2 notation."""
         found = self.resolved(schema)
+        if found.get("format") == "binary":
+            return "file"
         name = str(found.get("type", "object"))
         return f"{name}({found['format']})" if "format" in found else name
 
@@ -115,6 +130,7 @@ def test_parameters_are_declared_as_published(document: Document, endpoint: str)
         if "parameters" in document.operation(endpoint)
         else {}
     )
+    declared |= document.form(endpoint)
     otherwise = MAY_COME_OTHERWISE.get(endpoint, set())
     differences = []
     for published in PUBLISHED[endpoint].get("parameters", []):

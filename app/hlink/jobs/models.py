@@ -71,6 +71,10 @@ class JobVersion(SQLModel, table=True):
     compiled: str = Field(sa_type=Text)
     """Flink's compiled plan as JSON, with placeholders for secrets."""
     options: dict[str, str] = Field(sa_type=JSON)
+    functions: list[dict[str, str]] = Field(
+        default_factory=list, sa_type=JSON, sa_column_kwargs={"server_default": "[]"}
+    )
+    """The functions that it was planned with, each a :class:`~stream_jobs.definitions.Function`'s fields."""
     created_at: int | None = Field(
         default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
     )

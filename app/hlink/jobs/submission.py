@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -13,7 +14,9 @@ from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
 from app.supervisor import Run
 from app.supervisor.runners.base import AlreadySubmitted, SubmissionRefused, SubmissionUncertain
+from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.sql.diagnosis import Refusal
 
@@ -44,7 +47,10 @@ class PlanSubmitter:
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
         options = {**version.options, **_target(run)}
         try:
-            answer = await self._planner.execute(fill_in(version.compiled, secrets), options)
+            functions = await asyncio.to_thread(prepare, _functions(version), self._planner.config)
+            answer = await self._planner.execute(fill_in(version.compiled, secrets), options, functions)
+        except FunctionFileMissing as error:
+            raise SubmissionRefused(str(error)) from error
         except PlannerError as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
@@ -52,9 +58,15 @@ class PlanSubmitter:
         refusal = Refusal.read(answer["error"])
         if any(name in kind or name in message for kind, message in refusal.causes for name in _DUPLICATES):
             raise AlreadySubmitted
+        if refusal.function is not None:
+            raise SubmissionRefused(f"A function of the job cannot be made: {refusal.innermost}")
         if answer["error"].get("step") == "load":
             raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
         raise SubmissionUncertain(refusal.innermost)
+
+
+def _functions(version: JobVersion) -> list[Function]:
+    return [Function(**{**fields, "kind": FunctionKind(fields["kind"])}) for fields in version.functions]  # type: ignore[arg-type]
 
 
 def _target(run: Run) -> Mapping[str, str]:

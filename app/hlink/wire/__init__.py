@@ -13,6 +13,7 @@ from app.hlink.wire.clusters import (
     ClusterView,
 )
 from app.hlink.wire.envelope import Answer, Page, Paging, time_span
+from app.hlink.wire.functions import FunctionEntity, FunctionQuery, FunctionUpdate, FunctionUpload, Uploaded
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.tables import (
     ConnectorFields,
@@ -36,6 +37,10 @@ __all__ = [
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "FunctionEntity",
+    "FunctionQuery",
+    "FunctionUpdate",
+    "FunctionUpload",
     "JobEntity",
     "JobQuery",
     "JobTable",
@@ -51,5 +56,6 @@ __all__ = [
     "TableQuery",
     "TableView",
     "UnionField",
+    "Uploaded",
     "time_span",
 ]
