@@ -203,9 +203,9 @@ class Planner:
             {"op": "execute", "plan": plan, "options": {**options, **functions.options}, **_with(functions)}
         )
 
-    async def create_functions(self, functions: FunctionSet) -> Answer:
+    async def create_functions(self, functions: FunctionSet, names: Sequence[str]) -> Answer:
         """Whether the functions can be made: Java classes are loaded, Python modules imported, in the planner."""
-        return await self.ask({"op": "create_functions", **_with(functions)})
+        return await self.ask({"op": "create_functions", "names": list(names), **_with(functions)})
 
     async def function_names(self) -> frozenset[str]:
         """The names, in capitals, of all functions that need no definition."""

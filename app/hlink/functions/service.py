@@ -219,7 +219,7 @@ async def _try_out(planner: Planner, function: Function) -> None:
         return
     try:
         created = await asyncio.to_thread(prepare, [function], planner.config)
-        answer = await planner.create_functions(created)
+        answer = await planner.create_functions(created, [function.name])
     except PlannerUnavailable as error:
         raise Unavailable(str(error)) from error
     except PlannerError as error:
