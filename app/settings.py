@@ -50,6 +50,10 @@ class Settings(BaseSettings):
     upload_limit_mib: Annotated[int, Field(ge=1)] = 256
     """The largest file that may be uploaded (a jar, a package of Python functions), in MiB."""
 
+    python_executable: Path | None = None
+    """The interpreter with PyFlink that runs Python functions on the cluster's machines; None: the service's own,
+    which is right for the embedded stack and the container image."""
+
     planner_workers: Annotated[int, Field(ge=1)] = 1
     planner_timeout_s: Seconds = 30.0
     """The longest a plan or a submission may take before its planner is replaced."""

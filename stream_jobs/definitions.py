@@ -279,6 +279,32 @@ class Statement:
     sql: str
 
 
+class FunctionKind(StrEnum):
+    """What a function takes and gives (wire: ``udfType``); PYTHON is a scalar function written in Python."""
+
+    SCALAR = "SCALAR"
+    TABLE = "TABLE"
+    AGGREGATE = "AGGREGATE"
+    TABLE_AGGREGATE = "TABLEAGG"
+    PYTHON = "PYTHON"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that statements call by ``name``, whatever its case.
+
+    ``implementation`` is a Java class, or ``module.function`` in Python. ``sha256`` names the file that holds it among
+    the uploaded ones, ``suffix`` says what that is: ``jar``, ``py`` or ``zip``. Without a file it is one of those that
+    ship with the product.
+    """
+
+    name: str
+    kind: FunctionKind
+    implementation: str
+    sha256: str = ""
+    suffix: str = ""
+
+
 class CheckpointMode(StrEnum):
     EXACTLY_ONCE = "EXACTLY_ONCE"
     AT_LEAST_ONCE = "AT_LEAST_ONCE"
@@ -359,12 +385,16 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One Flink job: its tables, a statement for each sink, and how it runs."""
+    """One Flink job: its tables, a statement for each sink, and how it runs.
+
+    ``functions`` are those that its statements may call; planning finds out which ones they do call.
+    """
 
     name: str
     tables: tuple[Table, ...]
     statements: tuple[Statement, ...]
     execution: Execution = field(default_factory=Execution)
+    functions: tuple[Function, ...] = ()
 
     def table(self, name: str) -> Table:
         """The table of that alias; KeyError when the job has none."""

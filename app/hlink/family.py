@@ -12,6 +12,7 @@ from app.hlink.clusters.service import authorization
 from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
+from app.hlink.functions import routes as functions
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
@@ -52,6 +53,7 @@ family = Family(
         clusters.dashboard,
         tables.router,
         schemas.router,
+        functions.router,
         jobs.router,
         state_routes.router,
         dictionaries.router,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from app.hlink.uploads import Files
 from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
 from app.settings import Settings
@@ -63,6 +65,8 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
             *sorted((installation.flink / "opt").glob("flink-python-*.jar")),
         ),
         compiler=compiler,
+        files=Files.of(settings).folder,
+        python_executable=settings.python_executable or Path(sys.executable),
         workers=settings.planner_workers,
         timeout_s=settings.planner_timeout_s,
     )

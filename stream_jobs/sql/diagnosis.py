@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stream_jobs.definitions import Job, KafkaLookup, Role, Table
+from stream_jobs.definitions import Function, Job, KafkaLookup, Role, Table
 from stream_jobs.problems import Place, Problem
 from stream_jobs.sql.source import Edited
 from stream_jobs.sql.statements import Insert, output_items
@@ -26,6 +26,7 @@ class Refusal:
     at: tuple[int, int, int, int] | None = None
     statement: int | None = None
     ddl: int | None = None
+    function: int | None = None
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Refusal:
@@ -36,6 +37,7 @@ class Refusal:
             at=tuple(at) if at else None,
             statement=raw.get("statement"),
             ddl=raw.get("ddl"),
+            function=raw.get("function"),
         )
 
     @property
@@ -81,6 +83,14 @@ def of_statement(refusal: Refusal, job: Job, sink: str, edited: Edited, insert: 
 def of_table(refusal: Refusal, table: str) -> Problem:
     """What a refused CREATE TABLE means."""
     return Problem(f"table {table!r}: {_plain(refusal.innermost)}", "Correct the table's definition.", table=table)
+
+
+def of_function(refusal: Refusal, function: Function) -> Problem:
+    """What a refused CREATE FUNCTION means."""
+    return Problem(
+        f"function {function.name!r} ({function.implementation}) cannot be made: {_plain(refusal.innermost)}",
+        "Upload a corrected version of it.",
+    )
 
 
 def of_job(refusal: Refusal, job: Job) -> Problem:

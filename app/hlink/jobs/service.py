@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, String, cast, delete, func, literal
@@ -20,8 +20,9 @@ from app.hlink.clusters import service as clusters
 from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
+from app.hlink.functions import service as functions
 from app.hlink.jobs import versions
-from app.hlink.jobs.definition import digest_of, job_of
+from app.hlink.jobs.definition import digest_of, job_of, sql_of
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.tables import service as tables
@@ -30,7 +31,7 @@ from app.hlink.wire import JobQuery, JobView
 from app.ids import new_id
 from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
 from app.supervisor.faults import crash_point
-from stream_jobs.definitions import Job
+from stream_jobs.definitions import Function, Job
 from stream_jobs.planner.client import Planner, PlannerError
 from stream_jobs.planner.plan import Plan
 from stream_jobs.problems import InvalidJob
@@ -71,10 +72,11 @@ class Drafted:
     links: Sequence[JobTableLink]
     tables: Mapping[int, StoredTable]
     cluster: Cluster
+    functions: tuple[Function, ...]
 
     @property
     def definition(self) -> Job:
-        return job_of(self.job, self.links, self.tables)
+        return job_of(self.job, self.links, self.tables, self.functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,8 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
         for table_id, link in wanted
     ]
     cluster = await clusters.find(session, job.cluster_id)
-    return Drafted(job, links, await tables.find_all(session, [link.table_id for link in links]), cluster)
+    used = await tables.find_all(session, [link.table_id for link in links])
+    return Drafted(job, links, used, cluster, await functions.named_in(session, sql_of(links, used)))
 
 
 async def planned(engine: Engine, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
@@ -315,13 +318,14 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         links = (await session.exec(_links([job_id]))).all()
         cluster = await session.get(Cluster, job.cluster_id)
         stored = await tables.find_all(session, [link.table_id for link in links])
+        callable_ = await functions.named_in(session, sql_of(links, stored))
         known = await versions.newest(session, job_id)
         active = await active_run(session, subject_of(job_id))
     if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
     if cluster is None or cluster.del_flag == DELETED:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
-    definition = job_of(job, links, stored)
+    definition = job_of(job, links, stored, callable_)
     digest = digest_of(definition, job_id)
     frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
     freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
@@ -422,6 +426,7 @@ def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest:
         compiled=made.compiled,
         options=dict(made.options),
         definition=versions.definition_of(job, links),
+        functions=[asdict(function) for function in made.functions],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -20,7 +21,9 @@ from app.supervisor.runners.base import (
     SubmissionUncertain,
     Unreachable,
 )
+from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.sql.diagnosis import Refusal
 
@@ -52,7 +55,12 @@ class PlanSubmitter:
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
         options = {**version.options, **await self._restored_from(run), **_target(run)}
         try:
-            answer = await self._planner.execute(fill_in(version.compiled, secrets), options, authorization)
+            functions = await asyncio.to_thread(prepare, _functions(version), self._planner.config)
+            answer = await self._planner.execute(
+                fill_in(version.compiled, secrets), options, functions, authorization=authorization
+            )
+        except FunctionFileMissing as error:
+            raise SubmissionRefused(str(error)) from error
         except PlannerError as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
@@ -60,6 +68,8 @@ class PlanSubmitter:
         refusal = Refusal.read(answer["error"])
         if any(name in kind or name in message for kind, message in refusal.causes for name in _DUPLICATES):
             raise AlreadySubmitted
+        if refusal.function is not None:
+            raise SubmissionRefused(f"A function of the job cannot be made: {refusal.innermost}")
         if answer["error"].get("step") == "load":
             raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
         raise SubmissionUncertain(refusal.innermost)
@@ -95,6 +105,10 @@ class PlanSubmitter:
             "execution.state-recovery.path": str(found.get("path", path)),
             "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
         }
+
+
+def _functions(version: JobVersion) -> list[Function]:
+    return [Function(**{**fields, "kind": FunctionKind(fields["kind"])}) for fields in version.functions]  # type: ignore[arg-type]
 
 
 def _target(run: Run) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from app.hlink.wire.clusters import (
 )
 from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
+from app.hlink.wire.functions import FunctionEntity, FunctionQuery, FunctionUpdate, FunctionUpload, Uploaded
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInference, TopicSample
@@ -55,6 +56,10 @@ __all__ = [
     "DictionaryItem",
     "FieldTemplateQuery",
     "FoundColumn",
+    "FunctionEntity",
+    "FunctionQuery",
+    "FunctionUpdate",
+    "FunctionUpload",
     "IdList",
     "InferredColumn",
     "JobEntity",
@@ -82,5 +87,6 @@ __all__ = [
     "TopicSample",
     "TypeList",
     "UnionField",
+    "Uploaded",
     "time_span",
 ]

@@ -19,7 +19,7 @@ import httpx
 import psutil
 
 from stream_jobs import formats
-from stream_jobs.java import CompilationError
+from stream_jobs.java import CompilationFailed
 from stream_jobs.local import artifacts
 from stream_jobs.local.components.base import Component, Site, Symptom, java_environment, write_log4j
 from stream_jobs.local.errors import StackStateError
@@ -112,7 +112,7 @@ class _FlinkProcess(Component):
             return formats.jar(
                 self.site.folder / "flink", java=self.site.installation.java, compiler=compiler, classpath=flink
             )
-        except CompilationError as error:
+        except CompilationFailed as error:
             raise StackStateError(
                 f"hlink's formats for Flink do not compile: {error}",
                 where=str(self.site.folder / "flink"),
