@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from app.access.roles import Need, Role
 from app.hlink import planner
 from app.hlink.answers import envelope
+from app.hlink.audit import routes as audit
 from app.hlink.clusters import routes as clusters
 from app.hlink.clusters.service import authorization
 from app.hlink.connections import Connections
@@ -44,8 +46,18 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="hlink",
-    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router, dictionaries.router),
-    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
+    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router, dictionaries.router, audit.router),
+    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster", "/audit"),
     envelope=envelope,
     lifespan=lifespan,
+    needs={
+        "POST /cluster/add": Need(Role.ADMIN),
+        "PUT /cluster/update": Need(Role.ADMIN),
+        "DELETE /cluster/delete": Need(Role.ADMIN),
+        "GET /audit": Need(Role.ADMIN, audited=False),
+        # A GET that changes something, and POSTs that do not, as they are published.
+        "GET /jobs/savepoint/{jobId}": Need(Role.EDITOR),
+        "POST /jobs/validate": Need(Role.EDITOR, audited=False),
+        "POST /ds/schemaAnalysisDO": Need(Role.EDITOR, audited=False),
+    },
 )
