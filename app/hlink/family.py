@@ -13,6 +13,7 @@ from app.hlink.clusters import routes as clusters
 from app.hlink.clusters.service import authorization
 from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
+from app.hlink.docs import routes as docs
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import PlanSubmitter
@@ -46,7 +47,15 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="hlink",
-    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router, dictionaries.router, audit.router),
+    routers=(
+        clusters.router,
+        clusters.dashboard,
+        tables.router,
+        jobs.router,
+        dictionaries.router,
+        docs.router,
+        audit.router,
+    ),
     prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster", "/audit"),
     envelope=envelope,
     lifespan=lifespan,
