@@ -28,6 +28,7 @@ SERVED = (
     "GET /dict/getSnowflakeId",
     "GET /dict/list",
     "GET /dict/list/{dictType}",
+    "GET /doc/get/{key}",
     "POST /ds/addDO",
     "GET /ds/get",
     "GET /ds/list",

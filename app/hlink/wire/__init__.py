@@ -4,6 +4,7 @@ Attributes are our words, aliases the published names; each docstring gives the 
 in the published document.
 """
 
+from app.hlink.wire.audit import AuditQuery, AuditRecord
 from app.hlink.wire.clusters import (
     ClusterAddition,
     ClusterAdditionBody,
@@ -43,6 +44,8 @@ from app.hlink.wire.tables import (
 
 __all__ = [
     "Answer",
+    "AuditQuery",
+    "AuditRecord",
     "ClusterAddition",
     "ClusterAdditionBody",
     "ClusterChange",
