@@ -106,6 +106,8 @@ class KafkaSource:
     startup_offsets: tuple[tuple[int, int], ...] = ()
     format: Format = field(default_factory=JsonFormat)
     properties: Mapping[str, str | Secret] = field(default_factory=dict)
+    bounded: bool = False
+    """Ends where the topic ends when the run starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,12 @@ class JdbcSink:
     max_retries: int = 3
 
 
-Connector = KafkaSource | KafkaSink | JdbcLookup | JdbcSink
+@dataclass(frozen=True, slots=True)
+class PreviewSink:
+    """Rows stay in the process that runs the job, for whoever asked for a preview."""
+
+
+Connector = KafkaSource | KafkaSink | JdbcLookup | JdbcSink | PreviewSink
 
 
 @dataclass(frozen=True, slots=True)

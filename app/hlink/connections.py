@@ -34,6 +34,7 @@ from stream_jobs.definitions import (
     JdbcSink,
     KafkaSink,
     KafkaSource,
+    PreviewSink,
     Secret,
     Table,
 )
@@ -71,6 +72,8 @@ class Connections:
                         return await self._check_kafka(table, connector)
                     case JdbcLookup(connection=connection) | JdbcSink(connection=connection):
                         return await _check_jdbc(table, connection)
+                    case PreviewSink():
+                        return []
         except TimeoutError:
             return [
                 Problem(

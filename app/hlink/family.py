@@ -16,6 +16,7 @@ from app.hlink.jobs.submission import PlanSubmitter
 from app.hlink.tables import routes as tables
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
+from stream_jobs.planner.preview import Previewer
 from stream_jobs.rest import Clusters
 
 
@@ -28,6 +29,8 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         known = service.parts[jobs.CLUSTERS] = Clusters(service.settings.flink_timeout_s)
         stack.push_async_callback(known.close)
         resident = await stack.enter_async_context(planner.running(service))
+        previewer = service.parts[jobs.PREVIEWER] = Previewer(resident.config)
+        stack.push_async_callback(previewer.close)
         service.supervisor.register(KIND, FlinkRunner(PlanSubmitter(service.database, resident), known))
         yield
 

@@ -20,6 +20,7 @@ from stream_jobs.definitions import (
     JsonFormat,
     KafkaSink,
     KafkaSource,
+    PreviewSink,
     Secret,
     Startup,
     Table,
@@ -108,6 +109,8 @@ def _options(table: Table, job_id: str) -> Options:
             return _kafka_sink(table, sink, job_id)
         case JdbcLookup() as lookup:
             return _jdbc_lookup(lookup)
+        case PreviewSink():
+            return {"connector": "hlink-preview", **_format(table, JsonFormat(), "format")}
         case JdbcSink() as sink:
             return {
                 **_jdbc(sink.connection),
@@ -122,9 +125,12 @@ def _kafka_source(table: Table, source: KafkaSource) -> Options:
         "connector": "kafka",
         "topic": source.topic,
         "properties.bootstrap.servers": source.bootstrap_servers,
-        "properties.group.id": source.group_id,
         "scan.startup.mode": source.startup.value,
     }
+    if source.group_id:
+        options["properties.group.id"] = source.group_id
+    if source.bounded:
+        options["scan.bounded.mode"] = "latest-offset"
     if source.startup is Startup.TIMESTAMP:
         if source.startup_timestamp_ms is None:
             raise DefinitionError(f"table {table.name!r}: startup mode timestamp needs the timestamp to start from")

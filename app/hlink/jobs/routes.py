@@ -16,9 +16,10 @@ from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs import versions as versions_of
 from app.hlink.jobs.overview import overview as overview_of
+from app.hlink.jobs.preview import preview as preview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, Updated
 from app.hlink.planner import PART as PLANNER
-from app.hlink.wire import Answer, IdList, JobEntity, JobQuery, JobTable, JobView, Page, TextId
+from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, TextId
 from app.service import ReadSession, TheService
 from app.supervisor import Run
 from app.supervisor.store import events as events_of
@@ -28,6 +29,8 @@ CLUSTERS = "hlink.flink"
 """The part of the service that holds the connections to Flink's REST API."""
 OUTSIDE = "hlink.outside"
 """The part of the service that checks brokers and databases."""
+PREVIEWER = "hlink.previewer"
+"""The part of the service that runs previews."""
 _SHOWN_EVENTS = 50
 
 router = APIRouter(tags=["作业管理"])
@@ -91,6 +94,16 @@ async def validate(
     if with_explanation:
         answer["explanation"] = await explain(engine.planner, plan)
     return Answer(msg="", data=answer)
+
+
+@router.post("/jobs/preview")
+async def preview(engine: TheEngine, service: TheService, view: JobPreview) -> Answer[dict[str, Any]]:
+    """The rows that each sink would have, over what the sources hold now; nothing is stored, started or written.
+
+    Topics are read from their beginning to their present end, as far as the time goes (``complete`` says how it
+    ended); rows that a query changes later are shown in their last state. Windows that are open at the end close.
+    """
+    return Answer(data=await preview_of(engine, service.parts[PREVIEWER], view))
 
 
 @router.post("/jobs/run/{jobId}")

@@ -43,7 +43,7 @@ ANSWER_WITHIN_S = 20.0
 _NOT_SETTINGS = {
         "id", "code", "name", "description", "kind", "status", "flink_job_id", "cluster_id", "version", "enabled",
         "created_by", "created_at", "modified_by", "modified_at", "kind_name", "status_name", "cluster_name",
-        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size",
+        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size", "limit", "timeout_s",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from app.hlink.wire.clusters import (
     ClusterView,
 )
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
-from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
+from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.tables import (
     ConnectorFields,
     JsonField,
@@ -38,6 +38,7 @@ __all__ = [
     "ConnectorFields",
     "IdList",
     "JobEntity",
+    "JobPreview",
     "JobQuery",
     "JobTable",
     "JobView",

@@ -115,6 +115,15 @@ class JobView(_JobFields):
     )
 
 
+class JobPreview(JobView):
+    """The body of ``/jobs/preview`` (ours): a job as for ``/jobs/addDO``, and how much of it to show."""
+
+    limit: int | None = Field(None, ge=1, le=1000, description="rows of each sink; 100 without it")
+    timeout_s: float | None = Field(
+        None, alias="timeoutS", ge=1, le=10, description="seconds until it is cut off; 10 without it"
+    )
+
+
 class JobEntity(_JobFields):
     """作业  持久层实体: the answer of ``/jobs/addDO``, where ``checkpointCleanupMode`` is published as boolean.
 
