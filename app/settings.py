@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     api_token: SecretStr | None = None
     """Who calls must send it as ``Authorization: Bearer``; required when ``host`` is not this machine only."""
 
+    upload_limit_mib: Annotated[int, Field(ge=1)] = 256
+    """The largest file that may be uploaded (a jar, a package of Python functions), in MiB."""
+
     planner_workers: Annotated[int, Field(ge=1)] = 1
     planner_timeout_s: Seconds = 30.0
     """The longest a plan or a submission may take before its planner is replaced."""
