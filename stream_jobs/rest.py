@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
@@ -45,6 +45,13 @@ class ClusterError(FlinkRestError):
         self.message = message
 
 
+class LoginRefused(ClusterError):
+    """What stands before the cluster does not let us in: 401 or 403, whoever answers it."""
+
+    def __init__(self, address: str, status: int) -> None:
+        super().__init__(address, status, "the cluster, or the proxy before it, does not accept the login")
+
+
 class JobNotFound(FlinkRestError):
     """The cluster answers and does not know the job: never had it, forgot it, or was restarted."""
 
@@ -76,14 +83,20 @@ class _Answer(BaseModel):
 class ClusterOverview(_Answer):
     """``/overview``"""
 
-    taskmanagers: int
+    flink_version: str = Field(alias="flink-version")
+    flink_commit: str = Field("", alias="flink-commit")
+    task_managers: int = Field(alias="taskmanagers")
     slots_total: int = Field(alias="slots-total")
     slots_available: int = Field(alias="slots-available")
     jobs_running: int = Field(alias="jobs-running")
     jobs_finished: int = Field(alias="jobs-finished")
-    jobs_cancelled: int = Field(alias="jobs-cancelled")
+    jobs_canceled: int = Field(alias="jobs-cancelled")
     jobs_failed: int = Field(alias="jobs-failed")
-    flink_version: str = Field(alias="flink-version")
+
+    @property
+    def slots_running(self) -> int:
+        """Slots that hold a task."""
+        return self.slots_total - self.slots_available
 
 
 class TaskCounts(_Answer):
@@ -211,10 +224,10 @@ class Checkpoints(_Answer):
     history: Sequence[Checkpoint] = ()
 
     @property
-    def newest_usable(self) -> str | None:
-        """Where the newest complete checkpoint is that has not been deleted; None without one."""
+    def newest_usable(self) -> Checkpoint | None:
+        """The newest complete checkpoint, unless it has been deleted; None without one."""
         newest = self.latest.completed
-        return newest.external_path if newest is not None and not newest.discarded else None
+        return newest if newest is not None and not newest.discarded else None
 
 
 class JobException(_Answer):
@@ -306,16 +319,49 @@ def root_cause(stacktrace: str) -> str:
 
 A = TypeVar("A", bound=BaseModel)
 
+Authorization = Callable[[str], Awaitable[str | None]]
+"""Finds what to send to the cluster at an address as the header ``Authorization``; None: nothing."""
+
+
+class _Login(httpx.Auth):
+    """Sends what ``find`` found. It is asked at first, and again when that is refused: it may have been changed."""
+
+    def __init__(self, address: str, find: Authorization) -> None:
+        self._address = address
+        self._find = find
+        self._found: str | None = None
+        self._asked = False
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if not self._asked:
+            self._found, self._asked = await self._find(self._address), True
+        response = yield self._with_header(request)
+        if response.status_code in _REFUSED:
+            before, self._found = self._found, await self._find(self._address)
+            if self._found != before:
+                yield self._with_header(request)
+
+    def _with_header(self, request: httpx.Request) -> httpx.Request:
+        request.headers.pop("Authorization", None)
+        if self._found is not None:
+            request.headers["Authorization"] = self._found
+        return request
+
+
+_REFUSED = (401, 403)
+
 
 class Cluster:
     """A Flink cluster by its REST address. Use as ``async with``, or :meth:`close` it.
+
+    The address may have a path, under which a proxy has the cluster; ``authorization`` finds what that proxy asks for.
 
     ``timeout_s`` bounds each request. Every request here may be repeated (what changes something carries an id by
     which Flink knows the repetition), so one that dies with its connection is sent once more; one that runs into
     the time-out is not. Raises :class:`ClusterUnreachable` for what cannot be an address.
     """
 
-    def __init__(self, address: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: str, timeout_s: float = 5.0, authorization: Authorization | None = None) -> None:
         try:
             url = httpx.URL(address if "://" in address else f"http://{address}")
         except httpx.InvalidURL as wrong:
@@ -323,7 +369,11 @@ class Cluster:
         self.address = str(url.copy_with(userinfo=b"")).rstrip("/")
         # trust_env: a proxy for the internet must not stand between the service and its cluster.
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=timeout_s, trust_env=False, limits=httpx.Limits(max_connections=16)
+            base_url=url,
+            timeout=timeout_s,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=16),
+            auth=None if authorization is None else _Login(self.address, authorization),
         )
         self._timeout_s = timeout_s
 
@@ -520,6 +570,8 @@ class Cluster:
         response = await self._answer(method, path, params, body)
         if response.status_code in (502, 503, 504):  # no leader yet, or a gateway before a cluster that is down
             raise ClusterUnreachable(self.address, f"status {response.status_code}")
+        if response.status_code in _REFUSED:
+            raise LoginRefused(self.address, response.status_code)
         try:
             answer = response.json()
         except (ValueError, RecursionError):
@@ -603,15 +655,24 @@ class Cluster:
 class Clusters:
     """A :class:`Cluster` for each address, made when it is first asked for and kept."""
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, timeout_s: float = 5.0, authorization: Authorization | None = None) -> None:
         self._timeout_s = timeout_s
+        self._authorization = authorization
         self._known: dict[str, Cluster] = {}
 
     def at(self, address: str) -> Cluster:
         """The cluster at this address. Makes no request."""
         if address not in self._known:
-            self._known[address] = Cluster(address, self._timeout_s)
+            self._known[address] = Cluster(address, self._timeout_s, self._authorization)
         return self._known[address]
+
+    def trial(self, address: str, authorization: str | None) -> Cluster:
+        """A cluster that is not kept, to try an address and a login; the caller closes it."""
+
+        async def given(_address: str) -> str | None:
+            return authorization
+
+        return Cluster(address, self._timeout_s, given)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -8,18 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from app.service import Service
 from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
 from tests.stack import shared_artifacts
 
 Json = dict[str, Any]
+Serve = Callable[..., Awaitable[tuple[httpx.AsyncClient, Service]]]
+"""Starts the service with one family's routes only, in the test's own process: the fixture ``serve``."""
 START_S = 60.0
 
 

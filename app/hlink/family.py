@@ -7,10 +7,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from app.hlink import planner
 from app.hlink.answers import envelope
-from app.hlink.clusters import flink
 from app.hlink.clusters import routes as clusters
+from app.hlink.clusters.service import authorization
 from app.hlink.connections import Connections
+from app.hlink.dictionaries import routes as dictionaries
 from app.hlink.jobs import routes as jobs
+from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import PlanSubmitter
 from app.hlink.tables import routes as tables
@@ -20,13 +22,22 @@ from stream_jobs.planner.preview import Previewer
 from stream_jobs.rest import Clusters
 
 
+def connected(service: Service) -> Clusters:
+    """The connections to all clusters, which log in as the clusters' records say."""
+
+    async def login(address: str) -> str | None:
+        async with service.database.read() as session:
+            return await authorization(session, address)
+
+    return Clusters(service.settings.flink_timeout_s, login)
+
+
 @asynccontextmanager
 async def lifespan(service: Service) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        service.parts[clusters.CONNECTIONS] = await stack.enter_async_context(flink.client())
         outside = service.parts[jobs.OUTSIDE] = Connections()
         stack.push_async_callback(outside.close)
-        known = service.parts[jobs.CLUSTERS] = Clusters(service.settings.flink_timeout_s)
+        known = service.parts[clusters.CONNECTIONS] = connected(service)
         stack.push_async_callback(known.close)
         resident = await stack.enter_async_context(planner.running(service))
         previewer = service.parts[jobs.PREVIEWER] = Previewer(resident.config)
@@ -37,7 +48,14 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="hlink",
-    routers=(clusters.router, clusters.dashboard, tables.router, jobs.router),
+    routers=(
+        clusters.router,
+        clusters.dashboard,
+        tables.router,
+        jobs.router,
+        state_routes.router,
+        dictionaries.router,
+    ),
     prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
     envelope=envelope,
     lifespan=lifespan,

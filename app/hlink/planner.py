@@ -58,6 +58,8 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
             *distribution,
             *artifacts.paths("planner", folder),
             *artifacts.paths("flink-lib", folder),
+            # Connectors of the user's own; the embedded Flink reads the same folder.
+            *sorted((settings.home / "lib").glob("*.jar")),
             *sorted((installation.flink / "opt").glob("flink-python-*.jar")),
         ),
         compiler=compiler,

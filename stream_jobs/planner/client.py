@@ -170,9 +170,22 @@ class Planner:
             }
         )
 
-    async def execute(self, plan: str, options: Mapping[str, str]) -> Answer:
-        """Submits a compiled plan; answers when the cluster has accepted the job."""
-        return await self.ask({"op": "execute", "plan": plan, "options": dict(options)})
+    async def execute(self, plan: str, options: Mapping[str, str], authorization: str | None = None) -> Answer:
+        """Submits a compiled plan; answers when the cluster has accepted the job.
+
+        ``authorization`` is the header of that name, for a cluster behind a proxy that asks for it.
+        """
+        return await self.ask(
+            {"op": "execute", "plan": plan, "options": dict(options), "authorization": authorization or ""}
+        )
+
+    async def inspect_savepoint(self, path: str) -> Answer:
+        """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``operators``."""
+        return await self.ask({"op": "inspect_savepoint", "path": path})
+
+    async def newest_checkpoint(self, path: str) -> Answer:
+        """The newest whole checkpoint of the job that this one is of, as ``inspect_savepoint``, with its ``path``."""
+        return await self.ask({"op": "newest_checkpoint", "path": path})
 
     async def ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Answer:
         """Sends one request to a process that is free and waits for its answer.

@@ -50,7 +50,7 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
     if job.execution.options:
         await _check_options(planner, job.execution.options)
     drafts = await _drafts(planner, job)
-    inserts = await asyncio.gather(*(_insert(planner, job, d, tables) for d in drafts))
+    inserts = await asyncio.gather(*(_insert(planner, job, d, job_id) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
     answer = await planner.compile(tables, [i.sql for i in inserts], settings, with_plan=with_plan)
     if "error" in answer:
@@ -153,11 +153,12 @@ def _computed_column(table: Table, column: str, expression: str, answer: Answer)
     )
 
 
-async def _insert(planner: Planner, job: Job, draft: Draft, tables: list[str]) -> Insert:
+async def _insert(planner: Planner, job: Job, draft: Draft, job_id: str) -> Insert:
     expanded: ExpandedStars = {}
     if draft.starred:
-        # The user's own text is expanded, before the edits: it names what the user may see.
-        answer = await planner.expand_stars(tables, draft.text.text)
+        # The user's own text is expanded, before the edits, over the user's own columns: it names what they may see.
+        seen = [ddl.as_seen(table, job_id).text for table in job.tables]
+        answer = await planner.expand_stars(seen, draft.text.text)
         if "error" in answer:
             refusal = Refusal.read(answer["error"])
             if refusal.ddl is not None:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stream_jobs.definitions import Connector, Execution, Job, KafkaSource, PreviewSink, Role, Startup, Table
+from stream_jobs.definitions import (
+    Connector,
+    Execution,
+    Job,
+    KafkaLookup,
+    KafkaSource,
+    PreviewSink,
+    Role,
+    Startup,
+    Table,
+)
 
 
 def preview_of(job: Job) -> Job:
@@ -23,4 +33,6 @@ def _connector(table: Table) -> Connector:
         return PreviewSink()
     if isinstance(table.connector, KafkaSource):
         return replace(table.connector, startup=Startup.EARLIEST, group_id="", bounded=True)
+    if isinstance(table.connector, KafkaLookup):
+        return replace(table.connector, group_id="", bounded=True)
     return table.connector

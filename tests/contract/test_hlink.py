@@ -19,14 +19,23 @@ PUBLISHED = {
 
 SERVED = (
     "POST /cluster/add",
+    "PUT /cluster/update",
+    "DELETE /cluster/delete",
     "GET /cluster/list",
     "GET /cluster/info",
     "GET /cluster/check/list",
     "GET /dashboard/clusterInfo",
+    "GET /dict/getSnowflakeId",
+    "GET /dict/list",
+    "GET /dict/list/{dictType}",
     "POST /ds/addDO",
     "GET /ds/get",
     "GET /ds/list",
     "GET /ds/checkTableName",
+    "PUT /ds/modifyDO",
+    "DELETE /ds/removeDO",
+    "GET /ds/getFieldTemplete",
+    "GET /ds/getTypeList",
     "POST /jobs/addDO",
     "POST /jobs/updateDO",
     "DELETE /jobs/removeDO",
@@ -35,6 +44,9 @@ SERVED = (
     "POST /jobs/cancelBatch",
     "GET /jobs/{jobId}/log",
     "POST /jobs/cancel/{jobId}",
+    "POST /jobs/restart/{jobId}",
+    "POST /jobs/restartBatch",
+    "GET /jobs/savepoint/{jobId}",
     "GET /jobs/list",
     "GET /jobs/{jobId}",
     "GET /jobs/overview/{jobId}",
@@ -43,6 +55,7 @@ SERVED = (
 MAY_COME_OTHERWISE = {
     # A JSON or form body may carry them instead, so the query cannot demand them.
     "POST /cluster/add": {"name", "address", "type"},
+    "PUT /cluster/update": {"id"},
     # Published as the body of a GET; the query carries it as well.
     "GET /ds/checkTableName": {"tableName"},
 }
@@ -77,8 +90,10 @@ class Document:
             schema = others[0]
 
     def type(self, schema: Schema) -> str:
-        """The type in Swagger 2 notation."""
+        """The type in Swagger 2 notation; of a map it is that of its values, as the document writes it."""
         found = self.resolved(schema)
+        if isinstance(found.get("additionalProperties"), dict):
+            return self.type(found["additionalProperties"])
         name = str(found.get("type", "object"))
         return f"{name}({found['format']})" if "format" in found else name
 
@@ -87,6 +102,8 @@ class Document:
         found = self.resolved(schema)
         if "items" in found:
             return self.fields(found["items"])
+        if isinstance(found.get("additionalProperties"), dict):
+            return self.fields(found["additionalProperties"])
         properties: Mapping[str, Schema] = found.get("properties", {})
         return properties
 
@@ -148,7 +165,7 @@ def test_bodies_are_declared_as_published(document: Document, endpoint: str) -> 
 @pytest.mark.parametrize("endpoint", SERVED)
 def test_answers_are_declared_as_published(document: Document, endpoint: str) -> None:
     schema = document.operation(endpoint)["responses"]["200"]["content"]["application/json"]["schema"]
-    assert list(document.differences(PUBLISHED[endpoint]["response"], schema, "answer")) == []
+    assert list(document.differences(PUBLISHED[endpoint].get("response", {}), schema, "answer")) == []
 
 
 @pytest.mark.parametrize("endpoint", [name for name in SERVED if "body" in PUBLISHED[name]])

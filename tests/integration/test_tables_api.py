@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import text
 from sqlmodel import select
 
 from app.hlink.answers import envelope
 from app.hlink.tables import routes as tables
 from app.hlink.tables.models import StoredTable
-from app.main import create_app
 from app.service import Family, Service
-from app.settings import Settings
-from stream_jobs.local.endpoints import Endpoints
-from tests.databases import postgres_schema
+from tests.services import Serve
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The service's own database: what is promised holds on both."""
-    if request.param == "sqlite":
-        yield ""
-        return
-    endpoints: Endpoints = request.getfixturevalue("endpoints")
-    with postgres_schema(endpoints.postgres) as url:
-        yield url
-
-
 @pytest.fixture
-async def service(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Api, Service]]:
+async def service(serve: Serve) -> tuple[Api, Service]:
     """The service with its tables only: they need neither planner nor cluster."""
-    family = Family("tables", [tables.router], ["/ds"], envelope)
-    monkeypatch.setattr("app.main.load_families", lambda: [family])
-    app = create_app(Settings(home=tmp_path, database_url=SecretStr(database_url)))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://hlink") as client:
-            yield client, app.state.service
+    return await serve(Family("tables", [tables.router], ["/ds"], envelope))
 
 
 @pytest.fixture
@@ -291,3 +266,97 @@ async def test_check_table_name_refuses_what_cannot_be_a_name(api: Api, name: st
     answer = (await api.get("/ds/checkTableName", params={"tableName": name})).json()
     assert answer["success"] is False
     assert message in answer["msg"]
+
+
+async def test_given_a_table_when_it_is_modified_then_the_new_definition_stands_in_its_place(api: Api) -> None:
+    table_id = await add(api, sink())
+    changed = sink(id=table_id, dsName="Better results", tableName="better")
+    changed["dsSchemaColumnVOS"].append({"name": "n", "flinkType": "INT"})
+    answer = (await api.put("/ds/modifyDO", json=changed)).json()
+    assert (answer["success"], answer["msg"]) == (True, "")
+    assert answer["data"] == {"id": table_id, "tableName": "better", "jobs": [], "state": "uncertain"}
+    got = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    assert (got["dsName"], got["tableName"]) == ("Better results", "better")
+    assert [column["name"] for column in got["dsSchemaColumnVOS"]] == ["id", "n"]
+    assert got["modifyTime"] >= got["createTime"]
+
+
+async def test_given_the_mask_when_a_table_is_modified_then_its_password_stays(service: tuple[Api, Service]) -> None:
+    api, running = service
+    table_id = await add(api, sink())
+    shown = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    assert (await api.put("/ds/modifyDO", json=shown)).json()["data"]["state"] == "untouched"
+    values = {field["fieldName"]: field for field in shown["jsonFieldVO"]["jsonValue"]}
+    values["write_max_rows"]["fieldValue"] = "10"
+    assert (await api.put("/ds/modifyDO", json=shown)).json()["data"]["state"] == "survives"
+    async with running.database.read() as session:
+        (stored,) = await session.exec(select(StoredTable))
+    assert stored.secrets == {"connector_password": "pa55-word"}
+    assert stored.fields["write_max_rows"] == "10"
+
+
+async def test_given_another_topic_when_a_source_is_modified_then_its_state_is_not_promised(api: Api) -> None:
+    table_id = await add(api, source())
+    values = fields(bootstrap_servers="kafka:9092", connector_topic="orders2", group_id="hlink")
+    answer = (await api.put("/ds/modifyDO", json=source(id=table_id, jsonFieldVO=values))).json()
+    assert answer["data"]["state"] == "uncertain"
+
+
+async def test_given_a_refusal_when_a_table_is_modified_then_it_stays_what_it_was(api: Api) -> None:
+    await add(api, sink())
+    table_id = await add(api, source())
+    for refused, message in (
+        (source(id=table_id, tableName="results"), "There is a table called 'results' already"),
+        (source(id=table_id, dsSchemaColumnVOS=[]), "the table has no columns"),
+        (source(id=7), "There is no table 7"),
+        (source(), "id: no table is named"),
+    ):
+        answer = (await api.put("/ds/modifyDO", json=refused)).json()
+        assert answer["success"] is False
+        assert message in answer["msg"]
+    assert (await api.get("/ds/get", params={"id": table_id})).json()["data"]["tableName"] == "orders"
+
+
+async def test_given_no_job_uses_it_when_a_table_is_removed_then_it_and_its_name_are_free(api: Api) -> None:
+    table_id = await add(api, source())
+    assert (await api.delete("/ds/removeDO", params={"id": table_id})).json()["data"]["tableName"] == "orders"
+    assert (await api.get("/ds/get", params={"id": table_id})).json()["code"] == -8
+    assert (await api.delete("/ds/removeDO", params={"id": table_id})).json()["code"] == -8
+    assert (await api.delete("/ds/removeDO")).json()["msg"].startswith("id: no table is named")
+    await add(api, source())
+
+
+async def test_given_every_kind_of_table_when_its_form_is_asked_for_then_it_has_the_published_fields(api: Api) -> None:
+    published = {
+        ("source", "kafka"): "zookeeper_connect bootstrap_servers connector_topic group_id startup_mode",
+        ("sink", "kafka"): "bootstrap_servers connector_topic connector_sink_partitione",
+        ("side", "mysql"): "connector_url table_name connector_username connector_password max_pool_size cacheType",
+        ("side", "oracle"): "connector_url acquire_retry_attempts acquire_retry_delay cacheType",
+        ("sink", "oracle"): "connector_url table_name connector_username connector_password write_max_rows",
+    }
+    for (role, kind), names in published.items():
+        answer = (await api.get("/ds/getFieldTemplete", params={"dsType": role, "tableType": kind})).json()
+        form = {field["fieldName"]: field for field in answer["data"]["jsonValue"]}
+        assert set(names.split()) <= set(form), (role, kind)
+        assert all(field["label"] and field["type"] for field in form.values())
+    assert form["connector_url"]["required"] is True
+    assert (form["write_max_rows"]["type"], form["write_max_rows"]["defaultValue"]) == ("numberfield", "5000")
+
+
+async def test_given_an_unknown_kind_when_its_form_is_asked_for_then_the_known_ones_are_named(api: Api) -> None:
+    answer = (await api.get("/ds/getFieldTemplete", params={"dsType": "source", "tableType": "pulsar"})).json()
+    assert answer["msg"] == "tableType: there is no form for 'pulsar' (choose one of: kafka)"
+    answer = (await api.get("/ds/getFieldTemplete", params={"dsType": "well", "tableType": "kafka"})).json()
+    assert answer["msg"] == "dsType: there is no form for 'well' (choose one of: source, sink, side)"
+
+
+async def test_the_type_list_offers_what_a_column_may_have(api: Api) -> None:
+    data = (await api.get("/ds/getTypeList")).json()["data"]
+    assert data["flinkSQLTypes"][:4] == ["ROW", "VARCHAR", "ARRAY", "INT"]
+    assert data["basicTypes"][:4] == ["String", "Integer", "Row", "List"]
+
+
+async def test_the_generated_ddl_shows_the_mask_for_a_password(api: Api) -> None:
+    await add(api, sink())
+    (record,) = (await api.get("/ds/list", params={"dsType": "sink"})).json()["data"]["records"]
+    assert "'password' = '******'" in record["dsDdl"]

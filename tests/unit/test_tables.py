@@ -16,12 +16,17 @@ from app.hlink.tables import fields as connector_fields
 from stream_jobs.definitions import (
     AvroFormat,
     Column,
+    HbaseSink,
+    HttpLookup,
     JdbcLookup,
     JdbcSink,
     JsonFormat,
+    KafkaLookup,
     KafkaSink,
     KafkaSource,
+    KeyFormat,
     LookupCache,
+    RedisLookup,
     Role,
     Secret,
     Startup,
@@ -454,6 +459,78 @@ def test_a_sink_has_no_computed_columns() -> None:
     ]
 
 
+# Side tables that are no databases, and HBase
+
+KEYED = [
+    {"name": "id", "flink_type": "STRING", "join_key": 1},
+    {"name": "since", "flink_type": "TIMESTAMP(3)", "event_time": 1},
+]
+
+
+def other(role: str, kind: str, columns: Sequence[dict[str, Any]] = KEYED, **fields: str) -> StoredTable:
+    given = {
+        ("side", "kafka"): {"bootstrap_servers": "k:9092", "connector_topic": "prices", "group_id": "g"},
+        ("side", "http"): {"requestUrl": "http://h/prices"},
+        ("side", "redis"): {"redis_address": "r:6379", "connector_password": connector_fields.mask()},
+        ("sink", "hbase"): {"connector_table_name": "ns:t", "connector_zookeeper_quorum": "z1:2181,z2:2181"},
+    }[role, kind]
+    secrets = {"connector_password": "s3cret"}
+    return StoredTable(
+        id=1,
+        name="P",
+        alias="prices",
+        role=role,
+        kind=kind,
+        columns=list(columns),
+        fields=given | fields,
+        secrets=secrets,
+    )
+
+
+def test_a_topic_as_side_table_finds_the_latest_value_or_that_of_its_own_time() -> None:
+    latest = to_definition(other("side", "kafka", stream_time="TIMESTAMP_LTZ(3)"))
+    assert latest.connector == KafkaLookup("k:9092", "prices", "g", zoned=True)
+    assert (latest.primary_key, latest.join_key, latest.watermark) == (("id",), ("id",), None)
+    versioned = to_definition(other("side", "kafka", side_mode="versioned", watermark_delay="2000", key_format="raw"))
+    assert versioned.connector == KafkaLookup("k:9092", "prices", "g", versioned=True, key_format=KeyFormat.TEXT)
+    assert versioned.watermark == Watermark("since", 2000, 5000)
+
+
+def test_a_versioned_side_table_needs_event_time() -> None:
+    assert refusals(other("side", "kafka", KEYED[:1], side_mode="versioned")) == [
+        "table prices, side_mode: a versioned side table needs event time, and no column is it "
+        "(set eventTime 1 on the column that says since when a value is valid, or choose latest)"
+    ]
+
+
+def test_a_key_that_is_text_is_one_string() -> None:
+    columns = [{"name": name, "flink_type": "INT", "join_key": 1} for name in ("a", "b")]
+    assert [problem.split(" (")[0] for problem in refusals(other("side", "kafka", columns, key_format="raw"))] == [
+        "table prices, column b: a key that is one text can only have one column, and a is it already",
+        "table prices, column a: a key that is text must be STRING",
+        "table prices, column b: a key that is text must be STRING",
+    ]
+
+
+def test_an_address_as_side_table_takes_its_connector_from_the_fields() -> None:
+    cache = {"cacheType": "W_TinyLFU", "maximumSize": "10", "expireAfterWrite": "5"}
+    assert to_definition(other("side", "http", timeOut="1500", charSet="gbk", **cache)).connector == HttpLookup(
+        "http://h/prices", 1500, "gbk", LookupCache(10, 5000)
+    )
+    assert to_definition(other("side", "http")).connector == HttpLookup("http://h/prices")
+
+
+def test_redis_and_hbase_have_their_definitions_though_no_connector_is_published() -> None:
+    redis = to_definition(other("side", "redis", KEYED[:1]))
+    assert redis.connector == RedisLookup("r", 6379, 0, Secret("s3cret"))
+    families = [{"name": "id", "flink_type": "STRING"}, {"name": "f", "flink_type": "ROW<a INT>"}]
+    hbase = to_definition(other("sink", "hbase", families))
+    assert hbase.connector == HbaseSink("ns:t", "z1:2181,z2:2181")
+    assert hbase.primary_key == ("id",)
+    (problem,) = refusals(other("sink", "hbase", [*families, {"name": "n", "flink_type": "INT"}]))
+    assert "column n: a table of HBase has one row key, and id is it already (put the column into a column" in problem
+
+
 # Credentials
 
 
@@ -483,7 +560,7 @@ def test_secrets_are_not_in_the_representation() -> None:
 # The data files
 
 
-@pytest.mark.parametrize("name", ["fields", "types", "reserved_words", "database_types"])
+@pytest.mark.parametrize("name", ["fields", "types", "reserved_words", "database_types", "dictionaries"])
 def test_data_files_hold_to_their_schema(name: str) -> None:
     document = json.loads((catalogue.FOLDER / f"{name}.json").read_text("utf-8"))
     schema = json.loads((catalogue.FOLDER / f"{name}.schema.json").read_text("utf-8"))
@@ -501,5 +578,5 @@ def test_types_of_the_data_file_are_types_of_the_grammar() -> None:
 
 
 def test_every_kafka_and_jdbc_default_is_itself_in_order() -> None:
-    for table in (kafka_source(), kafka_sink(), *(jdbc("side", k) for k in connector_fields.kinds("side"))):
+    for table in (kafka_source(), kafka_sink(), *(jdbc("side", k) for k in connector_fields.JDBC_EXAMPLES)):
         assert to_definition(table)

@@ -11,6 +11,7 @@ from sqlmodel import select
 
 from app.database import now_ms
 from app.hlink.answers import BUSINESS_ERROR
+from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
 from app.hlink.jobs import batch
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
@@ -25,8 +26,6 @@ from app.supervisor import Run
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
-CLUSTERS = "hlink.flink"
-"""The part of the service that holds the connections to Flink's REST API."""
 OUTSIDE = "hlink.outside"
 """The part of the service that checks brokers and databases."""
 PREVIEWER = "hlink.previewer"
@@ -121,13 +120,13 @@ async def cancel(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
 @router.post("/jobs/runBatch")
 async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
     """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason."""
-    return _batch(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
+    return batch_answer(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
 
 
 @router.post("/jobs/cancelBatch")
 async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
     """批量停止作业: a few at a time; the data has the job ids that were not stopped, with their reason."""
-    return _batch(await batch.each(job_ids, partial(jobs.cancel, engine)), "not stopped")
+    return batch_answer(await batch.each(job_ids, partial(jobs.cancel, engine)), "not stopped")
 
 
 @router.get("/jobs/list")
@@ -206,7 +205,7 @@ async def get(session: ReadSession, job_id: JobId) -> Answer[JobView]:
     return Answer(data=_view(await jobs.find(session, job_id)))
 
 
-def _batch(failed: Mapping[int, str], what: str) -> Answer[dict[str, str]]:
+def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, str]]:
     data = {str(job_id): reason for job_id, reason in failed.items()}
     if not data:
         return Answer(data=data)

@@ -277,65 +277,112 @@ async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found],
     return await _complete(session, rows.all()), total
 
 
-async def run(engine: Engine, job_id: int) -> Run:
-    """Starts the job, and waits a while for its outcome.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A job that can be started as far as can be known beforehand."""
 
-    Everything that can be known beforehand is checked first: the statement against the tables as they are now, the
-    brokers and databases, the cluster's free slots. A refusal leaves nothing behind but a line in the job's log.
+    job: StoredJob
+    spec: dict[str, Any]
+    """What its run is started from."""
+    version: JobVersion
+    known: JobVersion | None
+    """The newest version that was stored when this was checked; ``version`` is another one when it has to be made."""
+
+
+async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
+    """Checks everything that can be known before a start.
+
+    The statement against the tables as they are now, the brokers and databases, the cluster's free slots, of which
+    ``replaces`` will free its own. A refusal leaves nothing behind but a line in the job's log.
 
     Raises:
-        NotFound, Conflict: no such job; it runs already, or was changed at this moment.
+        NotFound, Conflict: no such job; it runs, and is not to be replaced.
         InvalidInput: with every problem that keeps it from running.
         Unavailable: the cluster or the planner does not answer.
-        RunFailed: it was started and came to nothing.
     """
     try:
-        made = await _create_run(engine, job_id)
+        return await _ready(engine, job_id, replaces)
     except (InvalidInput, Unavailable) as refusal:
         async with engine.database.write() as session:
             session.add(JobMessage(job_id=job_id, message=f"not started: {refusal.message}"))
         raise
-    crash_point("run.created")
-    engine.supervisor.kick(made)
-    outcome = await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S)
-    if outcome.state in (State.FAILED, State.LOST):
-        raise RunFailed(f"The job did not start: {outcome.reason}", run_id=outcome.id, flink_job_id=outcome.external_id)
-    return outcome
 
 
-async def _create_run(engine: Engine, job_id: int) -> Run:
-    """The run of the job's newest version, which is made here when what goes into the plan has changed."""
+async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
     async with engine.database.read() as session:
         job = await kept(session, job_id)
         links = (await session.exec(_links([job_id]))).all()
         cluster = await session.get(Cluster, job.cluster_id)
-        active = await active_run(session, subject_of(job_id))
         stored = await tables.find_all(session, [link.table_id for link in links])
         known = await versions.newest(session, job_id)
-    if active is not None:
+        active = await active_run(session, subject_of(job_id))
+    if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
     if cluster is None or cluster.del_flag == DELETED:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
     definition = job_of(job, links, stored)
     digest = digest_of(definition, job_id)
+    frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
+    freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
     version = known
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
             planned(engine.planner, definition, job_id, with_plan=True),
-            check_outside(engine, cluster, definition),
+            check_outside(engine, cluster, definition, freed=freed),
         )
         version = _version(job, links, version.number + 1 if version else 1, digest, made)
     else:
-        await check_outside(engine, cluster, definition)
+        await check_outside(engine, cluster, definition, freed=freed)
+    return Ready(job, _spec(job, cluster, version, definition), version, known)
+
+
+async def settle_version(session: AsyncSession, job: Ready) -> None:
+    """Stores the version that is about to run, in the caller's transaction.
+
+    Raises :class:`~app.errors.Conflict` when the job was changed since it was checked.
+    """
+    await _locked(session, job.job.id)
+    now = await versions.newest(session, job.job.id)
+    if (now and now.id) != (job.known and job.known.id):
+        raise Conflict(f"Job {job.job.name!r} was changed while it was being started: run it again")
+    if job.version is not job.known:
+        session.add(job.version)
+
+
+async def run(engine: Engine, job_id: int) -> Run:
+    """Starts the job, and waits a while for its outcome.
+
+    Raises what :func:`ready` and :func:`start` raise.
+    """
+    return await start(engine, await ready(engine, job_id))
+
+
+async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
+    """Writes the run down, has it started, and waits a while for its outcome.
+
+    ``restore`` is the savepoint or checkpoint that it goes on from.
+
+    Raises:
+        Conflict: it runs already, or was changed at this moment.
+        RunFailed: it was started and came to nothing.
+    """
+    spec = job.spec if restore is None else {**job.spec, "restore": restore}
     async with engine.database.write() as session:
-        await _locked(session, job_id)
-        made_run = await create_run(session, KIND, subject_of(job_id), _spec(cluster, version, definition))
-        now = await versions.newest(session, job_id)
-        if (now and now.id) != (known and known.id):
-            raise Conflict(f"Job {job.name!r} was changed while it was being started: run it again")
-        if version is not known:
-            session.add(version)
-    return made_run
+        await settle_version(session, job)
+        made = await create_run(session, KIND, subject_of(job.job.id), spec)
+    crash_point("run.created")
+    engine.supervisor.kick(made)
+    return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S))
+
+
+def settled(outcome: Run) -> Run:
+    """The run, unless it came to nothing: then raises :class:`RunFailed`."""
+    if outcome.state not in (State.FAILED, State.LOST):
+        return outcome
+    kept_at = f" Its state is kept at {outcome.spec['restore']}" if "restore" in outcome.spec else ""
+    raise RunFailed(
+        f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
+    )
 
 
 async def cancel(engine: Engine, job_id: int) -> Run:
@@ -353,8 +400,13 @@ async def cancel(engine: Engine, job_id: int) -> Run:
     return await engine.supervisor.wait(stopped.id, lambda run: run.state.ended, ANSWER_WITHIN_S)
 
 
-def _spec(cluster: Cluster, version: JobVersion, definition: Job) -> dict[str, Any]:
-    spec: dict[str, Any] = {"flink_url": cluster.address, "version": version.id}
+def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "flink_url": cluster.address,
+        "version": version.id,
+        "slots": definition.execution.parallelism,
+        "allow_non_restored": bool(job.settings.get("allow_non_restored_state")),
+    }
     if definition.execution.savepoint_dir:
         spec["savepoint_dir"] = definition.execution.savepoint_dir
     return spec
@@ -372,25 +424,27 @@ def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest:
     )
 
 
-async def check_outside(engine: Engine, cluster: Cluster, definition: Job) -> None:
+async def check_outside(engine: Engine, cluster: Cluster, definition: Job, *, freed: int = 0) -> None:
     """Asks everything that the job needs, at once: the cluster's slots, the brokers, the databases.
+
+    ``freed`` slots will be free by then besides those that are now.
 
     Raises:
         InvalidInput: with every problem that was found.
         Unavailable: the cluster does not answer.
     """
     slots, outside = await asyncio.gather(
-        _check_slots(engine.clusters, cluster, definition), engine.connections.check_all(definition.tables)
+        _check_slots(engine.clusters, cluster, definition, freed), engine.connections.check_all(definition.tables)
     )
     if slots or outside:
         raise InvalidInput(*slots, *outside)
 
 
-async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job) -> list[Problem]:
+async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job, freed: int) -> list[Problem]:
     """Whether the cluster has room: all operators of a job share slots, so it needs as many as it is parallel."""
     try:
         overview = await flink.at(cluster.address).overview()
-        if overview.slots_available >= definition.execution.parallelism:
+        if overview.slots_available + freed >= definition.execution.parallelism:
             return []
         holders = [job.name for job in await flink.at(cluster.address).jobs() if job.tasks.running]
     except FlinkRestError as error:

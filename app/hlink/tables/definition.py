@@ -14,13 +14,18 @@ from stream_jobs.definitions import (
     AvroFormat,
     Connector,
     Format,
+    HbaseSink,
+    HttpLookup,
     JdbcConnection,
     JdbcLookup,
     JdbcSink,
     JsonFormat,
+    KafkaLookup,
     KafkaSink,
     KafkaSource,
+    KeyFormat,
     LookupCache,
+    RedisLookup,
     Role,
     Secret,
     Startup,
@@ -135,7 +140,8 @@ class _Draft:
             self.refuse_field("connector_url", *fault)
 
     def watermark(self) -> Watermark | None:
-        if self.stored.role != Role.SOURCE:
+        versioned = self.values.get("side_mode") == "versioned"
+        if self.stored.role != Role.SOURCE and not versioned:
             return None
         marked = [node for node in _all(self.nodes) if node.event_time]
         for node in marked[1:]:
@@ -145,6 +151,12 @@ class _Draft:
                 "set eventTime 1 on one column only",
             )
         if not marked:
+            if versioned:
+                self.refuse_field(
+                    "side_mode",
+                    "a versioned side table needs event time, and no column is it",
+                    "set eventTime 1 on the column that says since when a value is valid, or choose latest",
+                )
             return None
         node = marked[0]
         if node not in self.nodes:
@@ -174,9 +186,19 @@ class _Draft:
                     remedy="set joinKey 1 on the column (or columns) at the top that it is looked up by",
                 )
             )
+        if len(keys) > 1 and (self.values.get("key_format") == KeyFormat.TEXT or self.stored.kind == "redis"):
+            self.refuse_column(
+                keys[1],
+                f"a key that is one text can only have one column, and {keys[0]} is it already",
+                "set joinKey 1 on one column" + (", or choose key_format json" if self.stored.kind == "kafka" else ""),
+            )
         return keys
 
     def primary_key(self) -> tuple[str, ...]:
+        if self.stored.role == Role.SIDE and self.stored.kind in ("kafka", "redis"):
+            return tuple(node.name for node in self.nodes if node.join_key)
+        if self.stored.kind == "hbase":
+            return tuple(node.name for node in self.nodes if not _is_row(node))[:1]
         known = {node.name for node in self.nodes}
         wanted = [name.strip() for name in self.values.get("primary_key", "").split(",") if name.strip()]
         for name in wanted:
@@ -192,6 +214,8 @@ class _Draft:
 
     def check_types(self) -> None:
         """What the connector cannot carry."""
+        self.check_text_columns()
+        self.check_families()
         carried = column_types.known().jdbc.get(self.stored.role, {}).get(self.stored.kind)
         for node in self.nodes:
             if self.stored.role == Role.SINK and node.expression:
@@ -206,6 +230,31 @@ class _Draft:
                     f"a {self.stored.kind} table cannot hold {name}",
                     f"use one of: {', '.join(sorted(carried))}",
                 )
+
+    def check_text_columns(self) -> None:
+        """Keys that are read as text, and Redis, which holds nothing else."""
+        texts = [node for node in self.nodes if not node.expression and not _is_text(node)]
+        if self.values.get("key_format") == KeyFormat.TEXT:
+            for node in texts:
+                if node.join_key:
+                    self.refuse_column(node.path, "a key that is text must be STRING", "make it STRING and CAST in ON")
+        if self.stored.kind == "redis":
+            for node in texts:
+                self.refuse_column(node.path, "a redis table holds STRING only", "make it STRING and CAST it")
+
+    def check_families(self) -> None:
+        """HBase: one row key, and families of columns."""
+        if self.stored.kind != "hbase":
+            return
+        keys = [node for node in self.nodes if not _is_row(node)]
+        for node in keys[1:]:
+            self.refuse_column(
+                node.path,
+                f"a table of HBase has one row key, and {keys[0].path} is it already",
+                "put the column into a column family: a ROW",
+            )
+        if not keys and self.nodes:
+            self.refuse_column(self.nodes[0].path, "a table of HBase needs a row key", "add a column that is no ROW")
 
     def connector(self) -> Connector:
         """The connector's value; only when no problem was found."""
@@ -231,6 +280,32 @@ class _Draft:
                     exactly_once=values["exactly_once"] == "yes",
                     format=self._format(),
                     properties=self._properties(),
+                )
+            case (Role.SIDE, "kafka"):
+                return KafkaLookup(
+                    bootstrap_servers=values["bootstrap_servers"],
+                    topic=values["connector_topic"],
+                    group_id=values["group_id"],
+                    versioned=values["side_mode"] == "versioned",
+                    zoned=values.get("stream_time", "").startswith("TIMESTAMP_LTZ"),
+                    key_format=KeyFormat(values["key_format"]),
+                    format=self._format(),
+                    properties=self._properties(),
+                )
+            case (Role.SIDE, "http"):
+                return HttpLookup(values["requestUrl"], self._number("timeOut"), values["charSet"], self._cache())
+            case (Role.SIDE, "redis"):
+                host, port = fields.brokers(values["redis_address"])[0]
+                password = Secret(self.secrets.get("connector_password", ""))
+                return RedisLookup(host, port, self._number("redis_database"), password, self._cache())
+            case (Role.SINK, "hbase"):
+                return HbaseSink(
+                    table=values["connector_table_name"],
+                    quorum=values["connector_zookeeper_quorum"],
+                    znode_parent=values["connector_zookeeper_znode_parent"],
+                    buffer_size=values["connector_write_buffer_flush_max_size"],
+                    buffer_rows=self._number("connector_write_buffer_flush_max_rows"),
+                    flush_interval=values["connector_write_buffer_flush_interval"],
                 )
             case (Role.SIDE, _):
                 return JdbcLookup(
@@ -278,6 +353,14 @@ class _Draft:
 
 def _all(nodes: list[ColumnNode]) -> list[ColumnNode]:
     return [found for node in nodes for found in (node, *_all(node.children))]
+
+
+def _is_text(node: ColumnNode) -> bool:
+    return node.type is not None and node.type.name in ("STRING", "CHAR", "VARCHAR")
+
+
+def _is_row(node: ColumnNode) -> bool:
+    return node.nesting == "ROW" or (node.type is not None and node.type.name == "ROW")
 
 
 def _computed(node: ColumnNode) -> str:

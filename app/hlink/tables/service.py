@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func
 from sqlalchemy.exc import IntegrityError
@@ -14,6 +15,7 @@ from app.hlink.filters import containing, equal
 from app.hlink.tables import fields
 from app.hlink.tables.definition import alias_problems, to_definition
 from app.hlink.tables.models import LONGEST_NAME, StoredTable
+from app.hlink.tables.usage import StateEffect, Use, state_effect, uses
 from app.hlink.wire import ConnectorFields, SchemaColumn, TableQuery, TableView
 
 
@@ -30,6 +32,54 @@ async def add(session: AsyncSession, view: TableView) -> StoredTable:
         await session.flush()
     except IntegrityError:  # somebody else took the alias since we looked
         raise Conflict(_taken(table.alias)) from None
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A table after an edit, and what the edit means to its jobs. ``old_alias``: what SQL called it before."""
+
+    table: StoredTable
+    old_alias: str
+    jobs: Sequence[Use]
+    state: StateEffect
+
+
+async def modify(session: AsyncSession, view: TableView) -> Edited:
+    """Put a table's new definition in the place of the old one. A running job keeps its version until it is run again.
+
+    Raises :class:`~app.errors.InvalidInput` with every problem of the definition, :class:`~app.errors.NotFound`, and
+    :class:`~app.errors.Conflict` when another table has its new alias.
+    """
+    if not view.id:
+        raise InvalidInput(Problem("no table is named", field="id", remedy="give the id that /ds/list shows"))
+    table = await find(session, view.id)
+    new = drafted(view, table.secrets)
+    await refuse_taken_alias(session, new.alias, except_id=table.id)
+    edited = Edited(table, table.alias, await uses(session, table.id), _state_effect(table, new))
+    for name in _DEFINITION:
+        setattr(table, name, getattr(new, name))
+    try:
+        await session.flush()
+    except IntegrityError:  # somebody else took the alias since we looked
+        raise Conflict(_taken(new.alias)) from None
+    return edited
+
+
+async def remove(session: AsyncSession, table_id: int) -> StoredTable:
+    """Delete a table that no job uses.
+
+    Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Conflict` naming the jobs that use it.
+    """
+    table = await find(session, table_id)
+    if used := await uses(session, table_id):
+        names = ", ".join(f"{use.name!r}" + (" (running)" if use.running else "") for use in used)
+        raise Conflict(
+            f"Table '{table.alias}' is used by {'job' if len(used) == 1 else 'jobs'} {names}: "
+            "delete them or take the table out of them first",
+            jobs=[use.job_id for use in used],
+        )
+    await session.delete(table)
     return table
 
 
@@ -139,6 +189,20 @@ async def refuse_taken_alias(session: AsyncSession, alias: str, except_id: int |
     other = (await session.exec(select(StoredTable).where(col(StoredTable.alias) == alias))).first()
     if other is not None and other.id != except_id:
         raise Conflict(_taken(alias, f" ('{other.name}', a {other.role} table)"))
+
+
+_DEFINITION = (
+    "name", "alias", "role", "kind", "schema_type", "version", "ddl_disabled", "schema_file", "columns", "fields",
+    "secrets", "structure",
+)  # fmt: skip
+"""What an edit replaces: all but the record's own id and dates."""
+
+
+def _state_effect(old: StoredTable, new: StoredTable) -> StateEffect:
+    try:
+        return state_effect(to_definition(old), to_definition(new))
+    except InvalidInput:  # rules may have become stricter since it was stored
+        return StateEffect.UNCERTAIN
 
 
 def _taken(alias: str, by: str = "") -> str:

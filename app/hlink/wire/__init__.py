@@ -6,36 +6,50 @@ in the published document.
 
 from app.hlink.wire.clusters import (
     ClusterAddition,
+    ClusterAdditionBody,
+    ClusterChange,
+    ClusterChangeBody,
     ClusterChoiceQuery,
     ClusterEntity,
     ClusterOverview,
     ClusterQuery,
     ClusterView,
 )
+from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
+from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.tables import (
     ConnectorFields,
+    FieldTemplateQuery,
     JsonField,
     Option,
     SchemaColumn,
+    TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
     TableQuery,
+    TableUse,
     TableView,
+    TypeList,
     UnionField,
 )
 
 __all__ = [
     "Answer",
     "ClusterAddition",
+    "ClusterAdditionBody",
+    "ClusterChange",
+    "ClusterChangeBody",
     "ClusterChoiceQuery",
     "ClusterEntity",
     "ClusterOverview",
     "ClusterQuery",
     "ClusterView",
     "ConnectorFields",
+    "DictionaryItem",
+    "FieldTemplateQuery",
     "IdList",
     "JobEntity",
     "JobPreview",
@@ -46,13 +60,17 @@ __all__ = [
     "Option",
     "Page",
     "Paging",
+    "SavepointView",
     "SchemaColumn",
+    "TableEdited",
     "TableEntity",
     "TableGetQuery",
     "TableNameCheck",
     "TableQuery",
+    "TableUse",
     "TableView",
     "TextId",
+    "TypeList",
     "UnionField",
     "time_span",
 ]

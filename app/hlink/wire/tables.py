@@ -142,6 +142,30 @@ class TableEntity(_TableFields):
     """数据源  持久层实体: a record of ``/ds/list``."""
 
 
+class TableUse(Wire):
+    """Ours: a job that uses a table; ``running``: it keeps the version it was started with until it is run again."""
+
+    job_id: Int64 = Field(alias="jobId")
+    name: Text = Field(alias="jobName")
+    running: bool
+
+
+class TableEdited(Wire):
+    """Ours, in the answer of ``/ds/modifyDO``: what the edit means to the jobs that use the table."""
+
+    id: Int64
+    alias: Text = Field(alias="tableName")
+    jobs: list[TableUse]
+    state: Text = Field(description="of a job that is run again: untouched, survives, uncertain")
+
+
+class TypeList(Wire):
+    """``/ds/getTypeList``: what a column's ``flinkType`` and ``basicType`` may be chosen from."""
+
+    flink_types: list[str] = Field(alias="flinkSQLTypes")
+    basic_types: list[str] = Field(alias="basicTypes")
+
+
 class _TableFilters(Paging):
     """Query fields that ``/ds/list`` and ``/ds/get`` share."""
 
@@ -166,6 +190,20 @@ class TableGetQuery(_TableFilters):
     id: Int64
     role: TextFilter = Field(None, alias="dsType")
     schema_file: TextFilter = Field(None, alias="schemaFile")
+
+
+class FieldTemplateQuery(Paging):
+    """获取自定义字段模版 (``GET /ds/getFieldTemplete``): the role and the kind choose."""
+
+    role: Text = Field(alias="dsType", description="source, sink, side")
+    kind: Text = Field(alias="tableType", description="dictionaries dc_type_source, dc_type_side, dc_type_sink")
+    id: OptionalInt64 = None
+    name: TextFilter = Field(None, alias="dsName")
+    alias: TextFilter = Field(None, alias="tableName")
+    schema_type: OptionalInt32 = Field(None, alias="schemaType")
+    structure: OptionalInt32 = Field(None, alias="structureType")
+    version: OptionalInt32 = Field(None, alias="dsVersion")
+    parameters: CustomParameters = Field(None, alias="parms")
 
 
 class TableNameCheck(Wire):

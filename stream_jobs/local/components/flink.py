@@ -94,6 +94,8 @@ class _FlinkProcess(Component):
                 # Beside the connectors, so that each Python job does not bring its own copy.
                 *flink.joinpath("opt").glob("flink-python-*.jar"),
                 *artifacts.paths("flink-lib", self.site.artifacts),
+                # Connectors of the user's own; the planner reads the same folder.
+                *self.site.home.joinpath("lib").glob("*.jar"),
             )
         }
         for present in self.lib.iterdir():

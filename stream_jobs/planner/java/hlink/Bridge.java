@@ -107,6 +107,7 @@ public final class Bridge {
                 answer = answer("faults", JobOptions.faults(options(asked)));
                 break;
             case "execute":
+                SessionExecutor.authorize(text(asked, "authorization"));
                 answer = execute(text(asked, "plan"), options(asked));
                 break;
             case "preview":
@@ -117,6 +118,12 @@ public final class Bridge {
                                 asked.get("sinks").asInt(),
                                 asked.get("limit").asInt(),
                                 asked.get("timeout_ms").asLong());
+                break;
+            case "inspect_savepoint":
+                answer = SavepointFiles.inspect(text(asked, "path"));
+                break;
+            case "newest_checkpoint":
+                answer = SavepointFiles.newestBeside(text(asked, "path"));
                 break;
             default:
                 throw new IllegalArgumentException("unknown request " + asked.get("op"));

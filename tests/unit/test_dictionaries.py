@@ -1,0 +1,89 @@
+"""Dictionaries over HTTP, without a running service: they are data."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.hlink.jobs.service import STATUS_NAMES
+from app.hlink.tables import fields
+from app.main import create_app
+from app.settings import Settings
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(Settings(home=tmp_path)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+
+
+async def items(api: httpx.AsyncClient, name: str) -> list[Json]:
+    answer = (await api.get(f"/dict/list/{name}")).json()
+    assert answer["success"], answer["msg"]
+    found: list[Json] = answer["data"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "default", "off"),
+    [
+        ("dc_type_source", "kafka", "kafka", ""),
+        ("dc_type_side", "kafka mysql postgresql oracle http redis", "mysql", "redis"),
+        ("dc_type_slink", "kafka mysql postgresql oracle hbase", "mysql", ""),
+        ("dc_type_sink", "kafka mysql postgresql oracle hbase", "mysql", ""),
+        ("ds_type", "source sink side udf", "source", ""),
+        ("schema_type", "0 1", "0", ""),
+        ("cluster_type", "0 1 2 3", "1", "0 2 3"),
+        ("flink_time_type", "0 1 2", "1", ""),
+        ("checkpoint_mode", "0 1", "0", ""),
+        ("checkpoint_cleanup_mode", "0 1", "0", ""),
+        ("restart_strategy", "0 1 2", "0", ""),
+        ("statebackend", "0 1 2", "", ""),
+        ("statebackend_type", "0 1 2", "", ""),
+        ("job_status", "0 1 2 3 4 5 6 7 8 9 10 11 12", "", ""),
+        ("job_status_published", "0 1 2 3 9", "", ""),
+    ],
+)
+async def test_given_a_dictionarys_name_then_its_choices_are_answered_in_order(
+    api: httpx.AsyncClient, name: str, values: str, default: str, off: str
+) -> None:
+    found = await items(api, name)
+    assert [item["dictValue"] for item in found] == values.split()
+    assert [item["dictSort"] for item in found] == list(range(1, len(found) + 1))
+    assert " ".join(item["dictValue"] for item in found if item["isDefault"] == "Y") == default
+    assert " ".join(item["dictValue"] for item in found if item["status"] == "1") == off
+    assert {item["dictType"] for item in found} == {name}
+
+
+async def test_given_no_name_then_all_dictionaries_are_answered_with_ids_of_their_own(api: httpx.AsyncClient) -> None:
+    every = (await api.get("/dict/list")).json()["data"]
+    assert every["statebackend_type"][2]["dictLabel"] == every["statebackend"][2]["dictLabel"] == "rocksdb"
+    assert every["dc_type_sink"] == await items(api, "dc_type_sink")
+    ids = [item["id"] for found in every.values() for item in found]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_given_an_unknown_name_then_the_refusal_lists_those_there_are(api: httpx.AsyncClient) -> None:
+    answer = (await api.get("/dict/list/colours")).json()
+    assert (answer["code"], answer["success"]) == (-8, False)
+    assert answer["msg"].startswith("There is no dictionary 'colours': choose from dc_type_source, ")
+
+
+@pytest.mark.parametrize(
+    ("role", "name"), [("source", "dc_type_source"), ("side", "dc_type_side"), ("sink", "dc_type_sink")]
+)
+async def test_every_kind_of_table_that_has_a_form_can_be_chosen(api: httpx.AsyncClient, role: str, name: str) -> None:
+    choices = {item["dictValue"] for item in await items(api, name) if item["status"] == "0"}
+    assert set(fields.kinds(role)) <= choices
+
+
+async def test_a_jobs_state_has_the_label_that_the_job_list_shows(api: httpx.AsyncClient) -> None:
+    shown = {int(item["dictValue"]): item["dictLabel"] for item in await items(api, "job_status_published")}
+    assert shown == STATUS_NAMES
