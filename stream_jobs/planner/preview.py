@@ -13,8 +13,8 @@ from typing import Any
 from stream_jobs.planner.client import Planner, PlannerConfig
 from stream_jobs.sql.diagnosis import Refusal
 
-_END_S = 5.0
-"""What the end of a preview may take beyond its time limit, before its process is killed."""
+_END_S = 15.0
+"""What a preview may take beyond its time limit, before its process is killed: the first one loads Flink's classes."""
 _OPTIONS = {
     "execution.target": "local",
     "restart-strategy.type": "disable",

@@ -171,8 +171,8 @@ def _kafka_source(table: Table, source: KafkaSource) -> Options:
         "connector": "kafka",
         "topic": source.topic,
         "properties.bootstrap.servers": source.bootstrap_servers,
-        "scan.startup.mode": source.startup.value,
         **_reader(source),
+        "scan.startup.mode": source.startup.value,
     }
     if source.startup is Startup.TIMESTAMP:
         if source.startup_timestamp_ms is None:

@@ -118,13 +118,13 @@ async def cancel(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
 
 
 @router.post("/jobs/runBatch")
-async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
+async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
     """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason."""
     return batch_answer(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
 
 
 @router.post("/jobs/cancelBatch")
-async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
+async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
     """批量停止作业: a few at a time; the data has the job ids that were not stopped, with their reason."""
     return batch_answer(await batch.each(job_ids, partial(jobs.cancel, engine)), "not stopped")
 
@@ -205,7 +205,7 @@ async def get(session: ReadSession, job_id: JobId) -> Answer[JobView]:
     return Answer(data=_view(await jobs.find(session, job_id)))
 
 
-def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, str]]:
+def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, Any]]:
     data = {str(job_id): reason for job_id, reason in failed.items()}
     if not data:
         return Answer(data=data)
