@@ -11,11 +11,14 @@ from app.hlink.clusters import routes as clusters
 from app.hlink.clusters.service import authorization
 from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
+from app.hlink.files import routes as files
+from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
-from app.hlink.jobs.submission import PlanSubmitter
+from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
 from app.hlink.tables import routes as tables
+from app.hlink.uploads import Files
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
 from stream_jobs.planner.preview import Previewer
@@ -42,7 +45,12 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         resident = await stack.enter_async_context(planner.running(service))
         previewer = service.parts[jobs.PREVIEWER] = Previewer(resident.config)
         stack.push_async_callback(previewer.close)
-        service.supervisor.register(KIND, FlinkRunner(PlanSubmitter(service.database, resident), known))
+        settings = service.settings
+        submitter = JobSubmitter(
+            PlanSubmitter(service.database, resident),
+            JarSubmitter(service.database, resident, known, Files.of(settings), settings.planner_timeout_s),
+        )
+        service.supervisor.register(KIND, FlinkRunner(submitter, known))
         yield
 
 
@@ -54,6 +62,8 @@ family = Family(
         tables.router,
         jobs.router,
         state_routes.router,
+        jars.router,
+        files.router,
         dictionaries.router,
     ),
     prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),

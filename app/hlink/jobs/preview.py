@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from app.errors import HlinkError, InvalidInput, Unavailable
-from app.hlink.jobs.service import Engine, drafted, planned
+from app.errors import HlinkError, InvalidInput, Problem, Unavailable
+from app.hlink.jobs.definition import JarJob
+from app.hlink.jobs.service import Engine, defined, drafted, planned
 from app.hlink.wire import JobPreview
 from stream_jobs.definitions import Role
 from stream_jobs.planner.client import PlannerError
@@ -34,7 +35,9 @@ async def preview(engine: Engine, previewer: Previewer, view: JobPreview) -> dic
     limit, timeout_s = view.limit or DEFAULT_ROWS, view.timeout_s or LONGEST_S
     async with engine.database.read() as session:
         draft = await drafted(session, view)
-    job = draft.definition
+    job = await defined(engine, draft)
+    if isinstance(job, JarJob):
+        raise InvalidInput(Problem("a program in a jar has no preview", field="jobType", remedy="run it"))
     # The real sinks judge first: the preview's own take whatever comes.
     await planned(engine.planner, job, draft.job.id, with_plan=False)
     sources = [table for table in job.tables if table.role is not Role.SINK]

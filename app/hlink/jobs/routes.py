@@ -16,10 +16,12 @@ from app.hlink.jobs import batch
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs import versions as versions_of
+from app.hlink.jobs.definition import JarJob
 from app.hlink.jobs.overview import overview as overview_of
 from app.hlink.jobs.preview import preview as preview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, Updated
 from app.hlink.planner import PART as PLANNER
+from app.hlink.uploads import Files
 from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, TextId
 from app.service import ReadSession, TheService
 from app.supervisor import Run
@@ -37,7 +39,14 @@ router = APIRouter(tags=["作业管理"])
 
 def engine(service: TheService) -> Engine:
     parts = service.parts
-    return Engine(service.database, parts[PLANNER], service.supervisor, parts[CLUSTERS], parts[OUTSIDE])
+    return Engine(
+        service.database,
+        parts[PLANNER],
+        service.supervisor,
+        parts[CLUSTERS],
+        parts[OUTSIDE],
+        Files.of(service.settings),
+    )
 
 
 JobId = Annotated[int, Path(alias="jobId", json_schema_extra={"format": "int64"})]
@@ -48,7 +57,7 @@ TheEngine = Annotated[Engine, Depends(engine)]
 @router.post("/jobs/addDO")
 async def add(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
     """新建作业: planned before it is stored; a refusal names every problem and stores nothing."""
-    job = await jobs.add(engine.database, engine.planner, view)
+    job = await jobs.add(engine, view)
     return Answer(data=_entity(Found(job, (), None, None, 1)))
 
 
@@ -59,7 +68,7 @@ async def update(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
     Everything may change while the job runs. The change is stored as a new version, the run keeps the version that it
     was started from until the job is canceled and run again, and ``msg`` says so.
     """
-    return _updated(await jobs.update(engine.database, engine.planner, view))
+    return _updated(await jobs.update(engine, view))
 
 
 @router.delete("/jobs/removeDO")
@@ -85,14 +94,17 @@ async def validate(
     """
     async with engine.database.read() as session:
         draft = await jobs.drafted(session, view)
-    definition = draft.definition
-    plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+    definition = await jobs.defined(engine, draft)
     if with_connections:
         await jobs.check_outside(engine, draft.cluster, definition)
-    answer = {"valid": True, "sql": plan.sql, "slots": definition.execution.parallelism}
+    answer: dict[str, Any] = {"valid": True, "slots": definition.execution.parallelism}
+    if isinstance(definition, JarJob):
+        return Answer(data={**answer, "sql": definition.script})
+    plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+    answer["sql"] = plan.sql
     if with_explanation:
         answer["explanation"] = await explain(engine.planner, plan)
-    return Answer(msg="", data=answer)
+    return Answer(data=answer)
 
 
 @router.post("/jobs/preview")
@@ -196,7 +208,7 @@ async def diff(session: ReadSession, job_id: JobId, a: int, b: int) -> Answer[di
 @router.post("/jobs/{jobId}/rollback/{number}")
 async def rollback(engine: TheEngine, job_id: JobId, number: int) -> Answer[JobEntity]:
     """Stores what the job was in version ``number`` again, as its newest version; planned first."""
-    return _updated(await jobs.rollback(engine.database, engine.planner, job_id, number))
+    return _updated(await jobs.rollback(engine, job_id, number))
 
 
 @router.get("/jobs/{jobId}")

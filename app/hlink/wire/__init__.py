@@ -17,6 +17,7 @@ from app.hlink.wire.clusters import (
 )
 from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
+from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.tables import (
@@ -51,6 +52,11 @@ __all__ = [
     "DictionaryItem",
     "FieldTemplateQuery",
     "IdList",
+    "JarEntity",
+    "JarPageQuery",
+    "JarQuery",
+    "JarUpload",
+    "JarUploaded",
     "JobEntity",
     "JobPreview",
     "JobQuery",

@@ -84,7 +84,9 @@ class _JobFields(Wire):
         None, alias="tableOptimizerDistinctAggSplitEnabled", description="0 off, 1 on"
     )
 
-    jar: OptionalText = Field(None, alias="useJar")
+    jar: OptionalText = Field(
+        None, alias="useJar", description="id, resUname or resName of a jar; the id is what is stored"
+    )
     entry_class: OptionalText = Field(None, alias="entryClass")
     program_arguments: OptionalText = Field(None, alias="program")
 
