@@ -33,6 +33,21 @@ class Role(StrEnum):
     SINK = "sink"
 
 
+class TimeFormat(StrEnum):
+    """How JSON messages spell the times in a column. One without an offset is UTC where the column is TIMESTAMP_LTZ."""
+
+    RFC_3339 = "rfc3339"
+    """``2018-11-26T01:00:00.123Z``, ``2018-11-26T09:00:00+08:00``."""
+    ISO_LOCAL = "iso-local"
+    """``2018-11-26T01:00:00``."""
+    SQL = "sql"
+    """``2018-11-26 01:00:00``."""
+    EPOCH_MILLIS = "epoch-millis"
+    EPOCH_SECONDS = "epoch-seconds"
+    AUTO = "auto"
+    """Any of them; a number from 100,000,000,000 on (the year 5138 in seconds) is milliseconds, below it is seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column, or one field of a nested row.
@@ -49,6 +64,10 @@ class Column:
     comment: str = ""
     expression: str = ""
     not_null: bool = False
+    #: How JSON messages spell the times in it; None is the way that the table's format has for all of them.
+    time: TimeFormat | None = None
+    #: The connector's metadata that it holds (Kafka: ``topic``, ``offset``), in place of a field of the messages.
+    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +105,32 @@ class JsonFormat:
 
 @dataclass(frozen=True, slots=True)
 class AvroFormat:
-    """Avro messages: plain, or framed with a schema id when ``registry_url`` is given."""
+    """Avro messages: plain, or framed with a schema id when ``registry_url`` is given.
+
+    ``schema`` is the JSON text of the schema that a source's messages were written with; without it they are as a sink
+    with the same columns writes them.
+    """
 
     registry_url: str = ""
+    schema: str = ""
 
 
 Format = JsonFormat | AvroFormat
 
 
+class OnError(StrEnum):
+    """What becomes of a message that cannot be read."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    DEAD_LETTER = "dead-letter"
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaSource:
-    """A topic that is read; ``startup_timestamp_ms``, ``startup_offsets`` (partition, offset) belong to their modes."""
+    """A topic that is read; ``startup_timestamp_ms``, ``startup_offsets`` (partition, offset) belong to their modes,
+    ``dead_letter_topic`` to ``on_error`` DEAD_LETTER.
+    """
 
     bootstrap_servers: str
     topic: str
@@ -105,6 +139,8 @@ class KafkaSource:
     startup_timestamp_ms: int | None = None
     startup_offsets: tuple[tuple[int, int], ...] = ()
     format: Format = field(default_factory=JsonFormat)
+    on_error: OnError = OnError.FAIL
+    dead_letter_topic: str = ""
     properties: Mapping[str, str | Secret] = field(default_factory=dict)
     bounded: bool = False
     """Ends where the topic ends when the run starts."""

@@ -17,6 +17,7 @@ from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
+from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
 from app.hlink.uploads import Files
 from app.service import Family, Service
@@ -60,6 +61,7 @@ family = Family(
         clusters.router,
         clusters.dashboard,
         tables.router,
+        schemas.router,
         jobs.router,
         state_routes.router,
         jars.router,

@@ -14,13 +14,15 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from stream_jobs import formats
+from stream_jobs import java as compilation
 
 log = logging.getLogger(__name__)
 
@@ -275,11 +277,12 @@ class _Process:
 
     async def start(self, config: PlannerConfig) -> None:
         classes = await asyncio.to_thread(bridge_classes, config)
+        own_formats = await asyncio.to_thread(formats_jar, config)
         conf_dir = config.work_dir / "conf"
         await asyncio.to_thread(_write_conf, conf_dir)
         settings = {
             "java": str(config.java),
-            "classpath": [*(str(p) for p in config.classpath), str(classes)],
+            "classpath": [str(path) for path in (*config.classpath, own_formats, classes)],
             "conf_dir": str(conf_dir),
             "heap_mib": config.heap_mib,
             "table_sets": config.table_sets,
@@ -335,27 +338,18 @@ def bridge_classes(config: PlannerConfig) -> Path:
     Raises:
         PlannerError: the compiler refused the source.
     """
-    sources = sorted(_JAVA.rglob("*.java"))
-    services = _JAVA / "META-INF"
-    content = b"".join(file.read_bytes() for file in sorted(_JAVA.rglob("*")) if file.is_file())
-    version = hashlib.sha256(content + config.compiler.name.encode()).hexdigest()[:16]
-    folder = config.work_dir / f"bridge-{version}"
+    folder = config.work_dir / f"bridge-{compilation.version(_JAVA)}"
     if folder.exists():
         return folder
     config.work_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = config.work_dir / f"bridge-{version}.{os.getpid()}.{time.monotonic_ns()}"
-    shutil.copytree(services, unfinished / "META-INF")
-    done = subprocess.run(
-        [
-            str(config.java), "-jar", str(config.compiler), "-17", "-proc:none", "-nowarn",
-            "-cp", os.pathsep.join(str(p) for p in config.classpath), "-d", str(unfinished), *map(str, sources),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise PlannerError(f"the planner's Java part does not compile: {done.stderr.strip()[:2000]}")
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.{time.monotonic_ns()}")
+    shutil.copytree(_JAVA / "META-INF", unfinished / "META-INF")
+    try:
+        compilation.compile_into(
+            unfinished, _JAVA, java=config.java, compiler=config.compiler, classpath=config.classpath
+        )
+    except compilation.CompilationError as error:
+        raise PlannerError(f"the planner's Java part does not compile: {error}") from error
     try:
         unfinished.rename(folder)
     except OSError:
@@ -363,6 +357,18 @@ def bridge_classes(config: PlannerConfig) -> Path:
         if not folder.exists():
             raise
     return folder
+
+
+def formats_jar(config: PlannerConfig) -> Path:
+    """The jar of our formats, made when its source is new: for the planner, and for a cluster's lib folder.
+
+    Raises:
+        PlannerError: the compiler refused the source.
+    """
+    try:
+        return formats.jar(config.work_dir, java=config.java, compiler=config.compiler, classpath=config.classpath)
+    except compilation.CompilationError as error:
+        raise PlannerError(f"the formats do not compile: {error}") from error
 
 
 def _write_conf(folder: Path) -> None:

@@ -11,6 +11,7 @@ from stream_jobs.definitions import DefinitionError, Job, Secret, Table
 from stream_jobs.planner.client import Answer, Planner
 from stream_jobs.problems import InvalidJob, Problem
 from stream_jobs.sql import ddl, diagnosis, options, statements
+from stream_jobs.sql.declaration import Declaration, declare
 from stream_jobs.sql.diagnosis import Refusal
 from stream_jobs.sql.lookup import ExpandedStars
 from stream_jobs.sql.source import Edited, Text, normalized
@@ -52,10 +53,11 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
     drafts = await _drafts(planner, job)
     inserts = await asyncio.gather(*(_insert(planner, job, d, job_id) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
-    answer = await planner.compile(tables, [i.sql for i in inserts], settings, with_plan=with_plan)
+    everything = (*(i.sql for i in inserts), *tables.inserts)
+    answer = await planner.compile(tables.ddl, everything, settings, with_plan=with_plan)
     if "error" in answer:
-        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts)])
-    return Plan(tuple(tables), tuple(i.sql for i in inserts), settings, answer["plan"])
+        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, tables)])
+    return Plan(tables.ddl, everything, settings, answer["plan"])
 
 
 async def explain(planner: Planner, planned: Plan) -> str:
@@ -66,7 +68,7 @@ async def explain(planner: Planner, planned: Plan) -> str:
 
 def secrets_of_tables(tables: Iterable[Table], job_id: str) -> dict[str, Secret]:
     """The value of each placeholder that the plan of a job with these tables holds."""
-    return {name: value for table in tables for name, value in ddl.create_table(table, job_id).secrets.items()}
+    return {name: value for table in tables for name, value in declare(table, job_id).secrets.items()}
 
 
 def fill_in(compiled: str, secrets: Mapping[str, Secret]) -> str:
@@ -76,17 +78,37 @@ def fill_in(compiled: str, secrets: Mapping[str, Secret]) -> str:
     return compiled
 
 
-def _tables(job: Job, job_id: str) -> list[str]:
-    made: list[str] = []
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    """What Flink is told of a job's tables."""
+
+    declared: tuple[tuple[str, Declaration], ...]
+
+    @property
+    def ddl(self) -> tuple[str, ...]:
+        return tuple(statement for _, made in self.declared for statement in made.statements)
+
+    @property
+    def inserts(self) -> tuple[str, ...]:
+        """What the tables themselves add to the job."""
+        return tuple(insert for _, made in self.declared for insert in made.inserts)
+
+    def owner(self, statement: int) -> str:
+        """The table that a statement of ``ddl`` is about."""
+        return [name for name, made in self.declared for _ in made.statements][statement]
+
+
+def _tables(job: Job, job_id: str) -> _Tables:
+    made: list[tuple[str, Declaration]] = []
     problems: list[Problem] = []
     for table in job.tables:
         try:
-            made.append(ddl.create_table(table, job_id).text)
+            made.append((table.name, declare(table, job_id)))
         except DefinitionError as error:
             problems.append(Problem(str(error), table=table.name))
     if problems:
         raise InvalidJob(problems)
-    return made
+    return _Tables(tuple(made))
 
 
 async def _check_options(planner: Planner, given: Mapping[str, str]) -> None:
@@ -171,10 +193,10 @@ async def _insert(planner: Planner, job: Job, draft: Draft, job_id: str) -> Inse
     return draft.finish(expanded)
 
 
-def _refused(refusal: Refusal, job: Job, inserts: list[Insert]) -> Problem:
+def _refused(refusal: Refusal, job: Job, inserts: list[Insert], tables: _Tables) -> Problem:
     if refusal.ddl is not None:
-        return diagnosis.of_table(refusal, job.tables[refusal.ddl].name)
-    if refusal.statement is None:
+        return diagnosis.of_table(refusal, tables.owner(refusal.ddl))
+    if refusal.statement is None or refusal.statement >= len(inserts):
         return diagnosis.of_job(refusal, job)
     insert = inserts[refusal.statement]
     return diagnosis.of_statement(refusal, job, insert.sink, insert.edited, insert)

@@ -15,6 +15,7 @@ from stream_jobs.sql.diagnosis import Refusal
 
 _END_S = 15.0
 """What a preview may take beyond its time limit, before its process is killed: the first one loads Flink's classes."""
+_SHORTEST_S = 5.0
 _OPTIONS = {
     "execution.target": "local",
     "restart-strategy.type": "disable",
@@ -73,8 +74,8 @@ class Previewer:
                 self._ending.cancel()
             try:
                 planner = await self._started()
-                # Waiting for one's turn and for the process is part of the caller's time, but some is always left.
-                left_s = max(timeout_s - (time.monotonic() - began), min(timeout_s, 2.0))
+                # Waiting for one's turn is part of the caller's time, but some is always left.
+                left_s = max(timeout_s - (time.monotonic() - began), min(timeout_s, _SHORTEST_S))
                 request = {
                     "op": "preview",
                     "plan": compiled,

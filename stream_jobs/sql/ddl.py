@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from stream_jobs.definitions import (
-    AvroFormat,
     Column,
     DefinitionError,
-    Format,
     HbaseSink,
     HttpLookup,
     JdbcConnection,
@@ -31,9 +29,8 @@ from stream_jobs.definitions import (
     Secret,
     Startup,
     Table,
-    TimestampFormat,
 )
-from stream_jobs.sql import types
+from stream_jobs.sql import formats, types
 from stream_jobs.sql.quoting import identifier, literal
 
 Options = dict[str, str | Secret]
@@ -85,6 +82,9 @@ def _column(column: Column) -> str:
     comment = f" COMMENT {literal(column.comment)}" if column.comment else ""
     if column.expression:
         return f"{identifier(column.name)} AS {column.expression}{comment}"
+    if column.metadata:
+        of = f"METADATA FROM {literal(column.metadata)} VIRTUAL"
+        return f"{identifier(column.name)} {types.of_column(column)} {of}{comment}"
     not_null = " NOT NULL" if column.not_null else ""
     return f"{identifier(column.name)} {types.of_column(column)}{not_null}{comment}"
 
@@ -142,7 +142,7 @@ def _options(table: Table, job_id: str) -> Options:
         case JdbcLookup() as lookup:
             return _jdbc_lookup(lookup)
         case PreviewSink():
-            return {"connector": "hlink-preview", **_format(table, JsonFormat(), "format")}
+            return {"connector": "hlink-preview", "format": "json"}
         case HttpLookup() as lookup:
             return _http_lookup(table, lookup)
         case RedisLookup() as lookup:
@@ -190,7 +190,7 @@ def _kafka_source(table: Table, source: KafkaSource) -> Options:
     if table.watermark is not None and table.watermark.idle_timeout_ms:
         options["scan.watermark.idle-timeout"] = f"{table.watermark.idle_timeout_ms} ms"
     options |= {f"properties.{key}": value for key, value in source.properties.items()}
-    return options | _format(table, source.format, "format")
+    return options | formats.of_source(table, source)
 
 
 def _kafka_sink(table: Table, sink: KafkaSink, job_id: str) -> Options:
@@ -209,8 +209,9 @@ def _kafka_sink(table: Table, sink: KafkaSink, job_id: str) -> Options:
         options["properties.transaction.timeout.ms"] = "600000"
     options |= {f"properties.{key}": value for key, value in sink.properties.items()}
     if upsert:
-        return options | _format(table, sink.format, "key.format") | _format(table, sink.format, "value.format")
-    return options | _format(table, sink.format, "format")
+        key, value = (formats.of_sink(table, sink.format, f"{part}.format") for part in ("key", "value"))
+        return options | key | value
+    return options | formats.of_sink(table, sink.format, "format")
 
 
 def _reader(kafka: KafkaSource | KafkaLookup) -> Options:
@@ -235,8 +236,8 @@ def _kafka_lookup(table: Table, lookup: KafkaLookup) -> Options:
     if lookup.key_format is KeyFormat.TEXT:
         options["key.format"] = lookup.key_format.value
     else:
-        options |= _format(table, JsonFormat(), "key.format")
-    return options | _format(table, lookup.format, "value.format")
+        options |= formats.of_lookup(table, JsonFormat(), "key.format")
+    return options | formats.of_lookup(table, lookup.format, "value.format")
 
 
 def _http_lookup(table: Table, lookup: HttpLookup) -> Options:
@@ -252,7 +253,7 @@ def _http_lookup(table: Table, lookup: HttpLookup) -> Options:
         f"{prefix}.ignored-response-codes": _NO_ROW,
         f"{prefix}.header.Accept-Charset": lookup.charset,
     }
-    return options | _cache(lookup.cache) | _format(table, JsonFormat(), "format")
+    return options | _cache(lookup.cache) | formats.of_lookup(table, JsonFormat(), "format")
 
 
 def _redis_lookup(lookup: RedisLookup) -> Options:
@@ -271,26 +272,6 @@ def _redis_lookup(lookup: RedisLookup) -> Options:
             "cacheTTLMs": str(lookup.cache.expire_after_write_ms),
         }
     return options
-
-
-def _format(table: Table, form: Format, key: str) -> Options:
-    prefix = key.removesuffix("format")
-    match form:
-        case JsonFormat():
-            name, options = "json", {"timestamp-format.standard": _timestamp_format(table, form).value}
-        case AvroFormat() if form.registry_url:
-            name, options = "avro-confluent", {"url": form.registry_url}
-        case AvroFormat():
-            name, options = "avro", {"timestamp_mapping.legacy": "false"}
-    return {key: name, **{f"{prefix}{name}.{option}": value for option, value in options.items()}}
-
-
-def _timestamp_format(table: Table, form: JsonFormat) -> TimestampFormat:
-    if form.timestamp_format is not None:
-        return form.timestamp_format
-    # TIMESTAMP_LTZ is what reads a trailing Z, and only the ISO form has one.
-    zoned = any("TIMESTAMP_LTZ" in str(types.of_column(c)) for c in table.columns if not c.expression)
-    return TimestampFormat.ISO_8601 if zoned else TimestampFormat.SQL
 
 
 def _jdbc_lookup(lookup: JdbcLookup) -> Options:

@@ -10,6 +10,7 @@ from stream_jobs.definitions import (
     Job,
     KafkaLookup,
     KafkaSource,
+    OnError,
     PreviewSink,
     Role,
     Startup,
@@ -32,7 +33,9 @@ def _connector(table: Table) -> Connector:
     if table.role is Role.SINK:
         return PreviewSink()
     if isinstance(table.connector, KafkaSource):
-        return replace(table.connector, startup=Startup.EARLIEST, group_id="", bounded=True)
+        letters = table.connector.on_error is OnError.DEAD_LETTER
+        on_error = OnError.SKIP if letters else table.connector.on_error
+        return replace(table.connector, startup=Startup.EARLIEST, group_id="", bounded=True, on_error=on_error)
     if isinstance(table.connector, KafkaLookup):
         return replace(table.connector, group_id="", bounded=True)
     return table.connector

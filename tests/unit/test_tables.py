@@ -560,7 +560,7 @@ def test_secrets_are_not_in_the_representation() -> None:
 # The data files
 
 
-@pytest.mark.parametrize("name", ["fields", "types", "reserved_words", "database_types", "dictionaries"])
+@pytest.mark.parametrize("name", ["fields", "types", "reserved_words", "database_types", "dictionaries", "basic_types"])
 def test_data_files_hold_to_their_schema(name: str) -> None:
     document = json.loads((catalogue.FOLDER / f"{name}.json").read_text("utf-8"))
     schema = json.loads((catalogue.FOLDER / f"{name}.schema.json").read_text("utf-8"))

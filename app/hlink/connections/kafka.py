@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
@@ -17,6 +18,9 @@ from app.hlink.tables import fields
 from stream_jobs.definitions import KafkaLookup, KafkaSink, KafkaSource, Secret, Table
 
 Connector = KafkaSource | KafkaSink | KafkaLookup
+
+SAMPLE_S = 10.0
+"""The longest that reading sample messages from a topic may take."""
 
 _UNKNOWN_TOPIC, _NOT_AUTHORISED = 3, 29
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -124,12 +128,6 @@ class Broker:
             return opened[-1]
 
         milliseconds = int(CONNECT_TIMEOUT_S * 1000)
-        login = {
-            "security_protocol": self.protocol,
-            "sasl_mechanism": self.mechanism,
-            "sasl_plain_username": self.user,
-            "sasl_plain_password": self.password,
-        }
         try:
             return KafkaAdminClient(
                 bootstrap_servers=self.servers.split(","),
@@ -137,7 +135,7 @@ class Broker:
                 request_timeout_ms=milliseconds,
                 client_id="hlink-check",
                 kafka_client=net_client,
-                **(login if self.protocol != "PLAINTEXT" else {}),
+                **self._login(),
             )
         except KafkaError:
             # The client starts its thread before it connects, and does not end it when that fails.
@@ -145,6 +143,79 @@ class Broker:
                 client.close()
                 client._manager._net.stop()
             raise
+
+    def consumer(self) -> KafkaConsumer:
+        """A consumer that belongs to no group. Raises KafkaError."""
+        return KafkaConsumer(
+            bootstrap_servers=self.servers.split(","),
+            client_id="hlink-sample",
+            group_id=None,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            **self._login(),
+        )
+
+    def _login(self) -> dict[str, str]:
+        if self.protocol == "PLAINTEXT":
+            return {}
+        return {
+            "security_protocol": self.protocol,
+            "sasl_mechanism": self.mechanism,
+            "sasl_plain_username": self.user,
+            "sasl_plain_password": self.password,
+        }
+
+
+class TopicUnreadable(RuntimeError):
+    """Messages cannot be read from a topic from here; the message says why and what to do."""
+
+
+async def newest_messages(source: KafkaSource, wanted: int) -> list[tuple[str, str]]:
+    """The newest ``wanted`` messages of a topic as text, each with its place, oldest first in each partition.
+
+    Takes at most ``SAMPLE_S`` seconds; what was read until then is answered. Nothing is committed.
+    Raises TopicUnreadable.
+    """
+    servers, broker = source.bootstrap_servers, Broker.of(source)
+    if not broker.can_be_asked:
+        raise TopicUnreadable(
+            f"the broker {servers} cannot be read from here: the client properties name key stores or mechanisms that "
+            "only Flink's client can use. Upload sample messages instead"
+        )
+    if reason := await unreachable(fields.brokers(servers)):
+        raise TopicUnreadable(f"no Kafka broker answers at {servers} ({reason}): correct bootstrap_servers")
+    try:
+        return await asyncio.to_thread(_read_newest, broker, source.topic, wanted)
+    except KafkaError as error:
+        raise TopicUnreadable(f"topic '{source.topic}' at {servers} cannot be read: {_kafka_reason(error)}") from error
+
+
+def _read_newest(broker: Broker, topic: str, wanted: int) -> list[tuple[str, str]]:
+    deadline = time.monotonic() + SAMPLE_S
+    consumer = broker.consumer()
+    try:
+        numbers = consumer.partitions_for_topic(topic)
+        if not numbers:
+            raise TopicUnreadable(
+                f"topic '{topic}' does not exist on broker {broker.servers}: create it, or correct it"
+            )
+        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+        share = -(-wanted // len(partitions))
+        for partition in partitions:
+            consumer.seek(partition, max(first[partition], ends[partition] - share))
+        found: list[tuple[str, str]] = []
+        while time.monotonic() < deadline and any(consumer.position(one) < ends[one] for one in partitions):
+            for partition, records in consumer.poll(timeout_ms=200).items():
+                found += [
+                    (f"partition {partition.partition}, offset {one.offset}", one.value.decode("utf-8", "replace"))
+                    for one in records
+                    if one.value is not None and one.offset < ends[partition]
+                ]
+        return found[-wanted:]
+    finally:
+        consumer.close()
 
 
 def _topic_problem(table: Table, connector: Connector, error_code: int) -> Problem | None:

@@ -48,9 +48,7 @@ async def preview(engine: Engine, previewer: Previewer, view: JobPreview) -> dic
     compiled = fill_in(plan.compiled, secrets_of_tables(shown.tables, str(draft.job.id)))
     sinks = [table.name for table in shown.tables if table.role is Role.SINK]
     try:
-        found = await previewer.run(
-            compiled, plan.options, sinks, limit, max(timeout_s - (time.monotonic() - began), 1.0)
-        )
+        found = await previewer.run(compiled, plan.options, sinks, limit, timeout_s)
     except PreviewFailed as error:
         raise FailedPreview(f"The preview failed: {error}") from error
     except PlannerError as error:

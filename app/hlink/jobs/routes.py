@@ -95,16 +95,16 @@ async def validate(
     async with engine.database.read() as session:
         draft = await jobs.drafted(session, view)
     definition = await jobs.defined(engine, draft)
+    if isinstance(definition, JarJob):
+        answer = {"sql": definition.script}
+    else:
+        plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+        answer = {"sql": plan.sql}
+        if with_explanation:
+            answer["explanation"] = await explain(engine.planner, plan)
     if with_connections:
         await jobs.check_outside(engine, draft.cluster, definition)
-    answer: dict[str, Any] = {"valid": True, "slots": definition.execution.parallelism}
-    if isinstance(definition, JarJob):
-        return Answer(data={**answer, "sql": definition.script})
-    plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
-    answer["sql"] = plan.sql
-    if with_explanation:
-        answer["explanation"] = await explain(engine.planner, plan)
-    return Answer(data=answer)
+    return Answer(data={"valid": True, "slots": definition.execution.parallelism, **answer})
 
 
 @router.post("/jobs/preview")

@@ -11,7 +11,7 @@ from typing import Any
 from app.errors import Problem
 from app.hlink.tables import column_types
 from app.hlink.tables.column_types import TypeProblem
-from stream_jobs.definitions import Column
+from stream_jobs.definitions import Column, TimeFormat
 from stream_jobs.sql.quoting import identifier
 from stream_jobs.sql.types import DataType
 
@@ -38,6 +38,7 @@ class ColumnNode:
     children: list[ColumnNode] = field(default_factory=list)
     comment: str = ""
     expression: str = ""
+    time: TimeFormat | None = None
     event_time: bool = False
     join_key: bool = False
 
@@ -50,6 +51,7 @@ class ColumnNode:
             comment=self.comment,
             expression=self.expression,
             not_null=self.not_null,
+            time=self.time,
         )
 
     def type_names(self) -> set[str]:
@@ -166,6 +168,7 @@ def _node(
             refuse(*fault)
     node.children = [_node(child, node, below, table, problems, level + 1) for child in children]
     _read_type(node, (row.get("flink_type") or "").strip(), refuse)
+    _read_time(node, (row.get("time_format") or "").strip(), refuse)
     return node
 
 
@@ -191,6 +194,19 @@ def _read_type(node: ColumnNode, text: str, refuse: Callable[[str, str], None]) 
             refuse(f"a {node.type} cannot have child columns", "make it ROW or ARRAY, or remove the children")
     elif not node.expression:
         refuse("it has no type", "give its flinkType, such as BIGINT or STRING")
+
+
+def _read_time(node: ColumnNode, text: str, refuse: Callable[[str, str], None]) -> None:
+    if not text:
+        return
+    if text not in list(TimeFormat):
+        refuse(f"'{text}' is not a way to spell times", f"set timeFormat to one of: {', '.join(TimeFormat)}")
+    elif node.expression:
+        refuse("a computed column is not in the messages and has no timeFormat", "remove timeFormat")
+    elif node.type is not None and not {"TIMESTAMP", "TIMESTAMP_LTZ"} & column_types.names(node.type):
+        refuse(f"a {node.type} has no timeFormat", "remove it, or make the column TIMESTAMP(3) or TIMESTAMP_LTZ(3)")
+    else:
+        node.time = TimeFormat(text)
 
 
 def _name_faults(name: str) -> Iterator[tuple[str, str]]:

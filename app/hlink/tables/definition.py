@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from app.errors import InvalidInput, Problem
 from app.hlink import catalogue
+from app.hlink.schemas import avro_schema
+from app.hlink.schemas.described import Refused
 from app.hlink.tables import column_types, columns, fields
 from app.hlink.tables.columns import ColumnNode, column_problem
 from app.hlink.tables.models import LONGEST_NAME, StoredTable
@@ -25,6 +27,7 @@ from stream_jobs.definitions import (
     KafkaSource,
     KeyFormat,
     LookupCache,
+    OnError,
     RedisLookup,
     Role,
     Secret,
@@ -83,6 +86,7 @@ def to_definition(stored: StoredTable) -> Table:
     join_key = draft.join_key()
     primary_key = draft.primary_key()
     draft.check_types()
+    draft.check_messages()
     if problems:
         raise InvalidInput(*problems)
     return Table(
@@ -256,6 +260,34 @@ class _Draft:
         if not keys and self.nodes:
             self.refuse_column(self.nodes[0].path, "a table of HBase needs a row key", "add a column that is no ROW")
 
+    def check_messages(self) -> None:
+        """What the format of the messages cannot do."""
+        values, source = self.values, self.stored.role == Role.SOURCE
+        avro, registry = self.stored.schema_type == AVRO, values.get("registry_url", "")
+        if avro and not registry and self.stored.schema_file:
+            self._check_avro()
+        goes_on = source and values.get("on_parse_error", OnError.FAIL) != OnError.FAIL
+        if goes_on and avro and (registry or not self.stored.schema_file):
+            self.refuse_field(
+                "on_parse_error",
+                "Avro messages can be left out only when they are read by a schema of the table's own",
+                "send the schema in schemaFile, without registry_url, or choose fail",
+            )
+        if values.get("dead_letter_topic") and values["dead_letter_topic"] == values.get("connector_topic"):
+            self.refuse_field("dead_letter_topic", "it is the topic that is read", "choose another topic")
+
+    def _check_avro(self) -> None:
+        try:
+            described = avro_schema.columns(self.stored.schema_file)
+        except Refused as refused:
+            fault = refused.problem
+            self.refuse_field("schemaFile", f"{fault.field}: {fault.message}", fault.remedy or "")
+            return
+        if all(node.type or node.children for node in _all(self.nodes) if not node.expression):
+            carried = [node.column() for node in self.nodes if not node.expression]
+            for path, message, remedy in avro_schema.differences(carried, described):
+                self.refuse_column(path, message, remedy)
+
     def connector(self) -> Connector:
         """The connector's value; only when no problem was found."""
         values = self.values
@@ -270,6 +302,8 @@ class _Draft:
                     startup_timestamp_ms=self._number("startup_timestamp") if startup is Startup.TIMESTAMP else None,
                     startup_offsets=fields.offsets(values.get("partition_offset", "")),
                     format=self._format(),
+                    on_error=OnError(values["on_parse_error"]),
+                    dead_letter_topic=values.get("dead_letter_topic", ""),
                     properties=self._properties(),
                 )
             case (Role.SINK, "kafka"):
@@ -327,7 +361,8 @@ class _Draft:
 
     def _format(self) -> Format:
         if self.stored.schema_type == AVRO:
-            return AvroFormat(registry_url=self.values["registry_url"])
+            registry = self.values["registry_url"]
+            return AvroFormat(registry, "" if registry else self.stored.schema_file)
         spelling = self.values["timestamp_format"]
         return JsonFormat(TimestampFormat(spelling) if spelling else None)
 

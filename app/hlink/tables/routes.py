@@ -36,7 +36,7 @@ from app.hlink.wire import (
 from app.hlink.wire.envelope import OptionalInt64
 from app.service import ReadSession, WriteSession
 from stream_jobs.definitions import DefinitionError, Role
-from stream_jobs.sql import ddl
+from stream_jobs.sql.declaration import declare
 
 router = APIRouter(tags=["数据源管理"])
 
@@ -164,7 +164,7 @@ def _ddl(row: StoredTable) -> str:
     if row.role == Role.SIDE:
         return ""
     try:
-        made = ddl.create_table(to_definition(row), "job")
+        made = declare(to_definition(row), "job")
     except (InvalidInput, DefinitionError):
         # Rules may have become stricter since it was stored: the table must still be there to be corrected.
         return ""

@@ -20,6 +20,7 @@ from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_s
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
+from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInference, TopicSample
 from app.hlink.wire.tables import (
     ConnectorFields,
     FieldTemplateQuery,
@@ -52,6 +53,7 @@ __all__ = [
     "DictionaryItem",
     "FieldTemplateQuery",
     "IdList",
+    "InferredColumn",
     "JarEntity",
     "JarPageQuery",
     "JarQuery",
@@ -67,7 +69,9 @@ __all__ = [
     "Page",
     "Paging",
     "SavepointView",
+    "SchemaAnalysis",
     "SchemaColumn",
+    "SchemaInference",
     "TableEdited",
     "TableEntity",
     "TableGetQuery",
@@ -76,6 +80,7 @@ __all__ = [
     "TableUse",
     "TableView",
     "TextId",
+    "TopicSample",
     "TypeList",
     "UnionField",
     "time_span",

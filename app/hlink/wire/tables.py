@@ -83,8 +83,8 @@ class ConnectorFields(Wire):
 class SchemaColumn(Wire):
     """数据源列投影  视图实体 (``dsSchemaColumnVOS``): a column, a nested field, or the root row, in a flat list.
 
-    The tree is in ``virtualId``, ``virtualPid`` ("0" at the top) and ``level``. ``expression`` is ours: it makes the
-    column a computed one.
+    The tree is in ``virtualId``, ``virtualPid`` ("0" at the top) and ``level``. ``expression`` and ``timeFormat`` are
+    ours: the one makes the column a computed one, the other says how messages spell its times.
     """
 
     id: OptionalInt64 = None
@@ -99,6 +99,12 @@ class SchemaColumn(Wire):
     event_time: OptionalInt32 = Field(None, alias="eventTime", description="1: the source's event time")
     join_key: OptionalInt32 = Field(None, alias="joinKey", description="1: the key of a side table")
     expression: OptionalText = Field(None, description="SQL of a computed column, such as PROCTIME()")
+    time_format: OptionalText = Field(
+        None,
+        alias="timeFormat",
+        description="how JSON messages spell the times in it: rfc3339, iso-local, sql, epoch-millis, epoch-seconds, "
+        "auto; empty: as the source's timestamp_format says",
+    )
     res1: OptionalText = None
     res2: OptionalText = None
     res3: OptionalText = None
