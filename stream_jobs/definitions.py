@@ -142,6 +142,8 @@ class KafkaSource:
     on_error: OnError = OnError.FAIL
     dead_letter_topic: str = ""
     properties: Mapping[str, str | Secret] = field(default_factory=dict)
+    bounded: bool = False
+    """Ends where the topic ends when the run starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,8 @@ class KafkaLookup:
     key_format: KeyFormat = KeyFormat.JSON
     format: Format = field(default_factory=JsonFormat)
     properties: Mapping[str, str | Secret] = field(default_factory=dict)
+    bounded: bool = False
+    """Ends where the topic ends when the run starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +259,14 @@ class HbaseSink:
     flush_interval: str = "2s"
 
 
-Connector = KafkaSource | KafkaSink | KafkaLookup | JdbcLookup | JdbcSink | HttpLookup | RedisLookup | HbaseSink
+@dataclass(frozen=True, slots=True)
+class PreviewSink:
+    """Rows stay in the process that runs the job, for whoever asked for a preview."""
+
+
+Connector = (
+    KafkaSource | KafkaSink | KafkaLookup | JdbcLookup | JdbcSink | HttpLookup | RedisLookup | HbaseSink | PreviewSink
+)
 
 
 @dataclass(frozen=True, slots=True)

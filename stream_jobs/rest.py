@@ -12,7 +12,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
 
@@ -273,6 +275,13 @@ class TaskManager(_Answer):
     last_heartbeat: EpochMs = Field(0, alias="timeSinceLastHeartbeat")
 
 
+class UploadedJar(_Answer):
+    """A jar on the cluster: ``name`` is what it was uploaded as, ``id`` the cluster's own."""
+
+    id: str
+    name: str
+
+
 class SavepointState(StrEnum):
     IN_PROGRESS = "IN_PROGRESS"
     COMPLETED = "COMPLETED"
@@ -318,6 +327,8 @@ def root_cause(stacktrace: str) -> str:
 
 
 A = TypeVar("A", bound=BaseModel)
+
+_JAR = "application/java-archive"
 
 Authorization = Callable[[str], Awaitable[str | None]]
 """Finds what to send to the cluster at an address as the header ``Authorization``; None: nothing."""
@@ -553,6 +564,30 @@ class Cluster:
             raise self._garbage("/savepoint-disposal")
         return str(answer["request-id"])
 
+    # Programs in jars
+
+    async def jars(self) -> list[UploadedJar]:
+        """The jars that the cluster has; it may forget them when it is restarted."""
+        return [self._read(UploadedJar, one) for one in self._list(await self._get("/jars"), "files")]
+
+    async def upload_jar(self, file: Path, name: str, timeout_s: float) -> str:
+        """Bring a jar to the cluster; returns its id there, which ends with ``name``. Twice makes two of it."""
+        answer = await self._send("POST", "/jars/upload", file=(name, file), timeout_s=timeout_s)
+        if not isinstance(answer, dict) or not isinstance(answer.get("filename"), str):
+            raise self._garbage("/jars/upload")
+        return str(answer["filename"]).rpartition("/")[2]
+
+    async def run_jar(self, jar_id: str, body: Mapping[str, Any], timeout_s: float) -> None:
+        """Run a jar's program, which submits a job; returns when it has. ``body["jobId"]`` makes repeating harmless.
+
+        A program that fails is a :class:`ClusterError` with its root cause; it may have submitted its job before.
+        """
+        await self._send("POST", f"/jars/{jar_id}/run", body=body, timeout_s=timeout_s)
+
+    async def delete_jar(self, jar_id: str) -> None:
+        """Take a jar away from the cluster; the jobs that run from it go on."""
+        await self._send("DELETE", f"/jars/{jar_id}")
+
     # Parts
 
     async def _get(self, path: str, *, job_id: str | None = None, **params: str) -> Any:
@@ -566,8 +601,15 @@ class Cluster:
         job_id: str | None = None,
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        file: tuple[str, Path] | None = None,
+        timeout_s: float | None = None,
     ) -> Any:
-        response = await self._answer(method, path, params, body)
+        with ExitStack() as opened:
+            request: dict[str, Any] = {"params": params, "json": body, "timeout": timeout_s or self._timeout_s}
+            if file is not None:
+                name, path_of_file = file
+                request["files"] = {"jarfile": (name, opened.enter_context(path_of_file.open("rb")), _JAR)}
+            response = await self._answer(method, path, request)
         if response.status_code in (502, 503, 504):  # no leader yet, or a gateway before a cluster that is down
             raise ClusterUnreachable(self.address, f"status {response.status_code}")
         if response.status_code in _REFUSED:
@@ -586,16 +628,14 @@ class Cluster:
         told = next((cause for text in texts if text != "Internal server error." and (cause := root_cause(text))), "")
         raise ClusterError(self.address, response.status_code, told or "without saying why")
 
-    async def _answer(
-        self, method: str, path: str, params: Mapping[str, str] | None, body: Mapping[str, Any] | None
-    ) -> httpx.Response:
+    async def _answer(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
         again = True
         while True:
             try:
-                return await self._http.request(method, path, params=params, json=body)
+                return await self._http.request(method, path, **request)
             except httpx.TimeoutException as late:
                 raise ClusterUnreachable(
-                    self.address, f"{type(late).__name__} after {self._timeout_s:g} s ({method} {path})"
+                    self.address, f"{type(late).__name__} after {request['timeout']:g} s ({method} {path})"
                 ) from late
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as broken:
                 if not again:  # the first may have been a kept connection that the cluster has closed

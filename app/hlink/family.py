@@ -15,15 +15,19 @@ from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
 from app.hlink.docs import routes as docs
+from app.hlink.files import routes as files
 from app.hlink.functions import routes as functions
+from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
 from app.hlink.jobs.service import KIND
-from app.hlink.jobs.submission import PlanSubmitter
+from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
 from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
+from app.hlink.uploads import Files
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
+from stream_jobs.planner.preview import Previewer
 from stream_jobs.rest import Clusters
 
 
@@ -45,7 +49,14 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         known = service.parts[clusters.CONNECTIONS] = connected(service)
         stack.push_async_callback(known.close)
         resident = await stack.enter_async_context(planner.running(service))
-        service.supervisor.register(KIND, FlinkRunner(PlanSubmitter(service.database, resident), known))
+        previewer = service.parts[jobs.PREVIEWER] = Previewer(resident.config)
+        stack.push_async_callback(previewer.close)
+        settings = service.settings
+        submitter = JobSubmitter(
+            PlanSubmitter(service.database, resident),
+            JarSubmitter(service.database, resident, known, Files.of(settings), settings.planner_timeout_s),
+        )
+        service.supervisor.register(KIND, FlinkRunner(submitter, known))
         yield
 
 
@@ -59,6 +70,8 @@ family = Family(
         functions.router,
         jobs.router,
         state_routes.router,
+        jars.router,
+        files.router,
         dictionaries.router,
         docs.router,
         audit.router,
@@ -77,5 +90,6 @@ family = Family(
         "POST /ds/schemaAnalysisDO": Need(Role.EDITOR, audited=False),
         "POST /ds/schemaInferDO": Need(Role.EDITOR, audited=False),
         "POST /ds/test": Need(Role.EDITOR, audited=False),
+        "POST /jobs/preview": Need(Role.EDITOR, audited=False),
     },
 )

@@ -224,6 +224,29 @@ class Planner:
             }
         )
 
+    async def preview(
+        self,
+        plan: str,
+        options: Mapping[str, str],
+        functions: FunctionSet = NO_FUNCTIONS,
+        *,
+        sinks: int,
+        limit: int,
+        timeout_s: float,
+        answer_within_s: float,
+    ) -> Answer:
+        """Runs a compiled plan with preview sinks inside the process, for ``timeout_s``: the rows of each sink."""
+        request = {
+            "op": "preview",
+            "plan": plan,
+            "options": {**options, **functions.options},
+            "sinks": sinks,
+            "limit": limit,
+            "timeout_ms": int(timeout_s * 1000),
+            **_with(functions),
+        }
+        return await self.ask(request, answer_within_s)
+
     async def inspect_savepoint(self, path: str) -> Answer:
         """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``operators``."""
         return await self.ask({"op": "inspect_savepoint", "path": path})

@@ -24,6 +24,7 @@ from stream_jobs.definitions import (
     KafkaSource,
     KeyFormat,
     LookupCache,
+    PreviewSink,
     RedisLookup,
     Secret,
     Startup,
@@ -140,6 +141,8 @@ def _options(table: Table, job_id: str) -> Options:
             return _kafka_lookup(table, lookup)
         case JdbcLookup() as lookup:
             return _jdbc_lookup(lookup)
+        case PreviewSink():
+            return {"connector": "hlink-preview", "format": "json"}
         case HttpLookup() as lookup:
             return _http_lookup(table, lookup)
         case RedisLookup() as lookup:
@@ -168,7 +171,7 @@ def _kafka_source(table: Table, source: KafkaSource) -> Options:
         "connector": "kafka",
         "topic": source.topic,
         "properties.bootstrap.servers": source.bootstrap_servers,
-        "properties.group.id": source.group_id,
+        **_reader(source),
         "scan.startup.mode": source.startup.value,
     }
     if source.startup is Startup.TIMESTAMP:
@@ -211,12 +214,21 @@ def _kafka_sink(table: Table, sink: KafkaSink, job_id: str) -> Options:
     return options | formats.of_sink(table, sink.format, "format")
 
 
+def _reader(kafka: KafkaSource | KafkaLookup) -> Options:
+    options: Options = {}
+    if kafka.group_id:
+        options["properties.group.id"] = kafka.group_id
+    if kafka.bounded:
+        options["scan.bounded.mode"] = "latest-offset"
+    return options
+
+
 def _kafka_lookup(table: Table, lookup: KafkaLookup) -> Options:
     options: Options = {
         "connector": "upsert-kafka",
         "topic": lookup.topic,
         "properties.bootstrap.servers": lookup.bootstrap_servers,
-        "properties.group.id": lookup.group_id,
+        **_reader(lookup),
     }
     if table.watermark is not None and table.watermark.idle_timeout_ms:
         options["scan.watermark.idle-timeout"] = f"{table.watermark.idle_timeout_ms} ms"

@@ -49,6 +49,11 @@ SERVED = (
     "POST /jobs/runBatch",
     "POST /jobs/cancelBatch",
     "GET /jobs/{jobId}/log",
+    "GET /jars/list",
+    "GET /jars/listPage",
+    "DELETE /jars/removeDO",
+    "POST /jars/upload",
+    "GET /file/down",
     "POST /jobs/cancel/{jobId}",
     "POST /jobs/restart/{jobId}",
     "POST /jobs/restartBatch",
@@ -186,7 +191,7 @@ def test_bodies_are_declared_as_published(document: Document, endpoint: str) -> 
     assert not document.resolved(schema).get("required"), "every published field of a body is optional"
 
 
-@pytest.mark.parametrize("endpoint", SERVED)
+@pytest.mark.parametrize("endpoint", [name for name in SERVED if PUBLISHED[name].get("response")])
 def test_answers_are_declared_as_published(document: Document, endpoint: str) -> None:
     schema = document.operation(endpoint)["responses"]["200"]["content"]["application/json"]["schema"]
     assert list(document.differences(PUBLISHED[endpoint].get("response", {}), schema, "answer")) == []

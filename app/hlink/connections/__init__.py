@@ -22,6 +22,7 @@ from stream_jobs.definitions import (
     KafkaLookup,
     KafkaSink,
     KafkaSource,
+    PreviewSink,
     RedisLookup,
     Table,
 )
@@ -82,6 +83,8 @@ class Connections:
                 return await addresses.look_at_url(table, connector)
             case RedisLookup() | HbaseSink() as connector:
                 return await addresses.look_at_port(table, connector)
+            case PreviewSink():
+                return Outcome(())
 
 
 def unchecked(table: Table) -> str | None:

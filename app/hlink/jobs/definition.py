@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.metadata import version
 from typing import Any
 
 from app.errors import InvalidInput, Problem
+from app.hlink.jars.archive import check_entry_class
+from app.hlink.jars.models import StoredJar
 from app.hlink.jobs.execution import execution, wants_event_time
 from app.hlink.jobs.models import JAR, SQL, JobTableLink, StoredJob
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
-from stream_jobs.definitions import Function, Job, Role, Secret, Statement
+from app.hlink.uploads import Files
+from stream_jobs.definitions import Execution, Function, Job, Role, Secret, Statement, Table
+from stream_jobs.sql.options import flink_options
 
 
 def job_of(
@@ -28,10 +33,10 @@ def job_of(
     Raises:
         InvalidInput: it cannot run as it is defined: its kind, its settings, its tables.
     """
-    if job.kind == JAR:
-        raise InvalidInput(Problem("a JAR job cannot be run", field="jobType", remedy=f"use {SQL}, an SQL job"))
     if job.kind != SQL:
-        raise InvalidInput(Problem(f"{job.kind} is not possible", field="jobType", remedy=f"use {SQL}, an SQL job"))
+        raise InvalidInput(
+            Problem(f"{job.kind} is not possible", field="jobType", remedy=f"use {SQL} (SQL) or {JAR} (a jar)")
+        )
     problems: list[Problem] = []
     for link in links:
         table = tables[link.table_id]
@@ -90,7 +95,57 @@ def sql_of(links: Sequence[JobTableLink], tables: Mapping[int, StoredTable]) -> 
     return [*(link.sql for link in links), *expressions]
 
 
-def digest_of(job: Job, job_id: int) -> str:
+@dataclass(frozen=True, slots=True)
+class JarJob:
+    """A job that is a program in a jar, which defines its own sources and sinks."""
+
+    name: str
+    jar: str
+    """The name that clusters have the jar as."""
+    sha256: str
+    entry_class: str
+    arguments: tuple[str, ...]
+    execution: Execution
+    tables: tuple[Table, ...] = ()
+
+    @property
+    def script(self) -> str:
+        """What is run, for people."""
+        settings = "\n".join(f"SET '{name}' = '{value}';" for name, value in sorted(self.options.items()))
+        return f"{settings}\n\nflink run -c {self.entry_class} {self.jar} {shlex.join(self.arguments)}".rstrip()
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Flink's configuration for it."""
+        return flink_options(self.name, self.execution)
+
+
+def jar_job_of(job: StoredJob, jar: StoredJar, files: Files) -> JarJob:
+    """The job as a value. Reads the jar: call it in a thread.
+
+    Raises:
+        InvalidInput, NotFound: its settings, its arguments, its entry class; the jar's contents are not here.
+    """
+    made = execution(job.settings)
+    file = files.path(jar.sha256, jar.name)
+    entry_class = (job.settings.get("entry_class") or "").strip() or jar.entry_class
+    if not entry_class:
+        raise InvalidInput(
+            Problem(
+                f"{jar.name} does not say in its manifest which class to start",
+                field="entryClass",
+                remedy="give the class with the main method",
+            )
+        )
+    check_entry_class(file, jar.name, entry_class)
+    try:
+        arguments = shlex.split(job.settings.get("program_arguments") or "")
+    except ValueError as error:
+        raise InvalidInput(Problem(str(error), field="program", remedy="close what is quoted")) from None
+    return JarJob(job.name, jar.unique_name, jar.sha256, entry_class, tuple(arguments), made)
+
+
+def digest_of(job: Job | JarJob, job_id: int) -> str:
     """Changes with everything that goes into the job's plan, and with nothing else. Secrets do not go into it."""
     value: dict[str, Any] = {"job": job, "id": job_id, "flink": version("apache-flink")}
     return hashlib.sha256(json.dumps(_without_secrets(value), sort_keys=True).encode()).hexdigest()

@@ -17,15 +17,20 @@ from app.hlink.jobs import batch
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs import versions as versions_of
+from app.hlink.jobs.definition import JarJob
 from app.hlink.jobs.overview import overview as overview_of
+from app.hlink.jobs.preview import preview as preview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, Updated
 from app.hlink.planner import PART as PLANNER
-from app.hlink.wire import Answer, IdList, JobEntity, JobQuery, JobTable, JobView, Page, TextId
+from app.hlink.uploads import Files
+from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, TextId
 from app.service import ReadSession, TheService
 from app.supervisor import Run
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
+PREVIEWER = "hlink.previewer"
+"""The part of the service that runs previews."""
 _SHOWN_EVENTS = 50
 
 router = APIRouter(tags=["作业管理"])
@@ -33,7 +38,14 @@ router = APIRouter(tags=["作业管理"])
 
 def engine(service: TheService) -> Engine:
     parts = service.parts
-    return Engine(service.database, parts[PLANNER], service.supervisor, parts[CLUSTERS], parts[OUTSIDE])
+    return Engine(
+        service.database,
+        parts[PLANNER],
+        service.supervisor,
+        parts[CLUSTERS],
+        parts[OUTSIDE],
+        Files.of(service.settings),
+    )
 
 
 JobId = Annotated[int, Path(alias="jobId", json_schema_extra={"format": "int64"})]
@@ -81,14 +93,27 @@ async def validate(
     """
     async with engine.database.read() as session:
         draft = await jobs.drafted(session, view)
-    definition = draft.definition
-    plan = await jobs.planned(engine, definition, draft.job.id, with_plan=False)
+    definition = await jobs.defined(engine, draft)
+    if isinstance(definition, JarJob):
+        answer = {"sql": definition.script}
+    else:
+        plan = await jobs.planned(engine, definition, draft.job.id, with_plan=False)
+        answer = {"sql": plan.sql}
+        if with_explanation:
+            answer["explanation"] = await explain(engine.planner, plan)
     if with_connections:
         await jobs.check_outside(engine, draft.cluster, definition)
-    answer = {"valid": True, "sql": plan.sql, "slots": definition.execution.parallelism}
-    if with_explanation:
-        answer["explanation"] = await explain(engine.planner, plan)
-    return Answer(msg="", data=answer)
+    return Answer(data={"valid": True, "slots": definition.execution.parallelism, **answer})
+
+
+@router.post("/jobs/preview")
+async def preview(engine: TheEngine, service: TheService, view: JobPreview) -> Answer[dict[str, Any]]:
+    """The rows that each sink would have, over what the sources hold now; nothing is stored, started or written.
+
+    Topics are read from their beginning to their present end, as far as the time goes (``complete`` says how it
+    ended); rows that a query changes later are shown in their last state. Windows that are open at the end close.
+    """
+    return Answer(data=await preview_of(engine, service.parts[PREVIEWER], view))
 
 
 @router.post("/jobs/run/{jobId}")
@@ -104,13 +129,13 @@ async def cancel(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
 
 
 @router.post("/jobs/runBatch")
-async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
+async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
     """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason."""
     return batch_answer(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
 
 
 @router.post("/jobs/cancelBatch")
-async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
+async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
     """批量停止作业: a few at a time; the data has the job ids that were not stopped, with their reason."""
     return batch_answer(await batch.each(job_ids, partial(jobs.cancel, engine)), "not stopped")
 
@@ -191,7 +216,7 @@ async def get(session: ReadSession, job_id: JobId) -> Answer[JobView]:
     return Answer(data=_view(await jobs.find(session, job_id)))
 
 
-def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, str]]:
+def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, Any]]:
     data = {str(job_id): reason for job_id, reason in failed.items()}
     if not data:
         return Answer(data=data)

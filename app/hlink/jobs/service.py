@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -21,12 +22,15 @@ from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
 from app.hlink.functions import service as functions
+from app.hlink.jars import service as jars
+from app.hlink.jars.models import StoredJar
 from app.hlink.jobs import versions
-from app.hlink.jobs.definition import digest_of, job_of, sql_of
+from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
 from app.hlink.jobs.keys import plan_with_keys
-from app.hlink.jobs.models import SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
+from app.hlink.uploads import Files
 from app.hlink.wire import JobQuery, JobView
 from app.ids import new_id
 from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
@@ -45,7 +49,7 @@ ANSWER_WITHIN_S = 20.0
 _NOT_SETTINGS = {
         "id", "code", "name", "description", "kind", "status", "flink_job_id", "cluster_id", "version", "enabled",
         "created_by", "created_at", "modified_by", "modified_at", "kind_name", "status_name", "cluster_name",
-        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size",
+        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size", "limit", "timeout_s",
 }  # fmt: skip
 
 
@@ -62,21 +66,29 @@ class Engine:
     supervisor: Supervisor
     clusters: Clusters
     connections: Connections
+    files: Files
 
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """A job as it was sent, with the tables that it names; nothing is stored yet."""
+    """A job as it was sent, with the tables or the jar that it names; nothing is stored yet."""
 
     job: StoredJob
     links: Sequence[JobTableLink]
     tables: Mapping[int, StoredTable]
     cluster: Cluster
-    functions: tuple[Function, ...]
+    functions: tuple[Function, ...] = ()
+    jar: StoredJar | None = None
 
-    @property
-    def definition(self) -> Job:
-        return job_of(self.job, self.links, self.tables, self.functions)
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a version keeps so that it can be run; see :class:`~app.hlink.jobs.models.JobVersion`."""
+
+    script: str
+    compiled: str
+    options: Mapping[str, str]
+    functions: tuple[Function, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +130,11 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
         problems.append(Problem("the name is longer than 200 characters", field="jobName", remedy="shorten it"))
     if not view.cluster_id:
         problems.append(Problem("no cluster is chosen", field="clusterId", remedy="choose one of /cluster/check/list"))
-    wanted = [(link.table_id or 0, link) for link in view.tables or []]
-    if not wanted:
+    is_jar = view.kind == JAR
+    wanted = [] if is_jar else [(link.table_id or 0, link) for link in view.tables or []]
+    if is_jar and not (view.jar or "").strip():
+        problems.append(Problem("no jar is chosen", field="useJar", remedy="choose one of /jars/list"))
+    if not wanted and not is_jar:
         problems.append(
             Problem("no table is chosen", field="jobDsVOS", remedy="choose at least a source and a sink of /ds/list")
         )
@@ -143,8 +158,33 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
         for table_id, link in wanted
     ]
     cluster = await clusters.find(session, job.cluster_id)
+    jar = await jars.find(session, view.jar or "") if is_jar else None
+    if jar is not None:
+        job.settings = {**job.settings, "jar": str(jar.id)}  # another jar may be given the same name later
     used = await tables.find_all(session, [link.table_id for link in links])
-    return Drafted(job, links, used, cluster, await functions.named_in(session, sql_of(links, used)))
+    return Drafted(job, links, used, cluster, await functions.named_in(session, sql_of(links, used)), jar)
+
+
+async def defined(engine: Engine, draft: Drafted) -> Job | JarJob:
+    """The job as a value. Raises :class:`~app.errors.InvalidInput` for what cannot run as it is defined."""
+    if draft.jar is None:
+        return job_of(draft.job, draft.links, draft.tables, draft.functions)
+    return await asyncio.to_thread(jar_job_of, draft.job, draft.jar, engine.files)
+
+
+async def prepared(engine: Engine, definition: Job | JarJob, job_id: int) -> Prepared:
+    """What its runs are started from. Raises what :func:`planned` raises."""
+    if isinstance(definition, JarJob):
+        program = {
+            "jar": definition.jar,
+            "sha256": definition.sha256,
+            "entryClass": definition.entry_class,
+            "programArgsList": definition.arguments,
+            "parallelism": definition.execution.parallelism,
+        }
+        return Prepared(definition.script, json.dumps(program), definition.options)
+    made = await planned(engine, definition, job_id, with_plan=True)
+    return Prepared(made.sql, made.compiled, made.options, made.functions)
 
 
 async def planned(engine: Engine, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
@@ -184,8 +224,8 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
     async with engine.database.read() as session:
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name)
-    definition = draft.definition
-    made = await planned(engine, definition, draft.job.id, with_plan=True)
+    definition = await defined(engine, draft)
+    made = await prepared(engine, definition, draft.job.id)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
         session.add(draft.job)
         await session.flush()
@@ -209,9 +249,9 @@ async def update(engine: Engine, view: JobView) -> Updated:
         await kept(session, view.id)
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name, view.id)
-    definition = draft.definition
-    made = await planned(engine, definition, view.id, with_plan=True)
-    digest, defined = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
+    definition = await defined(engine, draft)
+    made = await prepared(engine, definition, view.id)
+    digest, kept_as = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
         job = await _locked(session, view.id)
         for name in ("name", "description", "kind", "cluster_id", "settings"):
@@ -221,7 +261,7 @@ async def update(engine: Engine, view: JobView) -> Updated:
         await session.exec(delete(JobTableLink).where(col(JobTableLink.job_id) == job.id))
         session.add_all(draft.links)
         before = await versions.newest(session, job.id)
-        is_new = before is None or (before.digest, before.definition) != (digest, defined)
+        is_new = before is None or (before.digest, before.definition) != (digest, kept_as)
         number = before.number if before else 0
         if is_new:
             number += 1
@@ -319,20 +359,21 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         cluster = await session.get(Cluster, job.cluster_id)
         stored = await tables.find_all(session, [link.table_id for link in links])
         callable_ = await functions.named_in(session, sql_of(links, stored))
+        jar = await jars.find(session, job.settings["jar"]) if job.kind == JAR else None
         known = await versions.newest(session, job_id)
         active = await active_run(session, subject_of(job_id))
     if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
     if cluster is None or cluster.del_flag == DELETED:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
-    definition = job_of(job, links, stored, callable_)
+    definition = await defined(engine, Drafted(job, links, stored, cluster, callable_, jar))
     digest = digest_of(definition, job_id)
     frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
     freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
     version = known
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
-            planned(engine, definition, job_id, with_plan=True),
+            prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
         version = _version(job, links, version.number + 1 if version else 1, digest, made)
@@ -405,10 +446,11 @@ async def cancel(engine: Engine, job_id: int) -> Run:
     return await engine.supervisor.wait(stopped.id, lambda run: run.state.ended, ANSWER_WITHIN_S)
 
 
-def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job) -> dict[str, Any]:
+def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job | JarJob) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "flink_url": cluster.address,
         "version": version.id,
+        "job_kind": job.kind,
         "slots": definition.execution.parallelism,
         "allow_non_restored": bool(job.settings.get("allow_non_restored_state")),
     }
@@ -417,12 +459,12 @@ def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job
     return spec
 
 
-def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest: str, made: Plan) -> JobVersion:
+def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest: str, made: Prepared) -> JobVersion:
     return JobVersion(
         job_id=job.id,
         number=number,
         digest=digest,
-        script=made.sql,
+        script=made.script,
         compiled=made.compiled,
         options=dict(made.options),
         definition=versions.definition_of(job, links),
@@ -430,7 +472,7 @@ def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest:
     )
 
 
-async def check_outside(engine: Engine, cluster: Cluster, definition: Job, *, freed: int = 0) -> None:
+async def check_outside(engine: Engine, cluster: Cluster, definition: Job | JarJob, *, freed: int = 0) -> None:
     """Asks everything that the job needs, at once: the cluster's slots, the brokers, the databases.
 
     ``freed`` slots will be free by then besides those that are now.
@@ -446,7 +488,7 @@ async def check_outside(engine: Engine, cluster: Cluster, definition: Job, *, fr
         raise InvalidInput(*slots, *outside)
 
 
-async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job, freed: int) -> list[Problem]:
+async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJob, freed: int) -> list[Problem]:
     """Whether the cluster has room: all operators of a job share slots, so it needs as many as it is parallel."""
     try:
         overview = await flink.at(cluster.address).overview()

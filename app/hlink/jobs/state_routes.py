@@ -55,7 +55,7 @@ async def restart(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
 
 
 @router.post("/jobs/restartBatch")
-async def restart_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, str]]:
+async def restart_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
     """批量重启作业: a few at a time; the data has the job ids that were not restarted, with their reason."""
     return batch_answer(await batch.each(job_ids, partial(state.restart, engine)), "not restarted")
 

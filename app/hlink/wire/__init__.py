@@ -19,7 +19,8 @@ from app.hlink.wire.clusters import (
 from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
 from app.hlink.wire.functions import FunctionEntity, FunctionQuery, FunctionUpdate, FunctionUpload, Uploaded
-from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
+from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
+from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
 from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInference, TopicSample
 from app.hlink.wire.tables import (
@@ -65,7 +66,13 @@ __all__ = [
     "FunctionUpload",
     "IdList",
     "InferredColumn",
+    "JarEntity",
+    "JarPageQuery",
+    "JarQuery",
+    "JarUpload",
+    "JarUploaded",
     "JobEntity",
+    "JobPreview",
     "JobQuery",
     "JobTable",
     "JobView",

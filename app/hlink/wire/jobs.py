@@ -84,7 +84,9 @@ class _JobFields(Wire):
         None, alias="tableOptimizerDistinctAggSplitEnabled", description="0 off, 1 on"
     )
 
-    jar: OptionalText = Field(None, alias="useJar")
+    jar: OptionalText = Field(
+        None, alias="useJar", description="id, resUname or resName of a jar; the id is what is stored"
+    )
     entry_class: OptionalText = Field(None, alias="entryClass")
     program_arguments: OptionalText = Field(None, alias="program")
 
@@ -112,6 +114,15 @@ class JobView(_JobFields):
     requested_size: OptionalInt32 = Field(None, alias="pageSize")
     parameters: dict[str, Any] | None = Field(
         None, alias="parms", description="Flink's own options for this job by their names, as table.exec.state.ttl"
+    )
+
+
+class JobPreview(JobView):
+    """The body of ``/jobs/preview`` (ours): a job as for ``/jobs/addDO``, and how much of it to show."""
+
+    limit: int | None = Field(None, ge=1, le=1000, description="rows of each sink; 100 without it")
+    timeout_s: float | None = Field(
+        None, alias="timeoutS", ge=1, le=10, description="seconds until it is cut off; 10 without it"
     )
 
 

@@ -9,6 +9,9 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.apache.calcite.runtime.CalciteContextException;
 import org.apache.calcite.sql.SqlCall;
 import org.apache.calcite.sql.SqlIdentifier;
@@ -18,6 +21,7 @@ import org.apache.calcite.sql.SqlNodeList;
 import org.apache.calcite.sql.SqlSelect;
 import org.apache.calcite.sql.parser.SqlParserPos;
 import org.apache.calcite.sql.util.SqlBasicVisitor;
+import org.apache.flink.api.common.JobID;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.GlobalConfiguration;
 import org.apache.flink.core.execution.JobClient;
@@ -49,6 +53,7 @@ import org.apache.flink.table.planner.functions.sql.FlinkSqlOperatorTable;
 public final class Bridge {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String PUBLISHED_DATABASE = "default_database";
+    private static final long LOOK_MS = 20;
 
     private final OutputStream answers = new FileOutputStream(FileDescriptor.out);
     private final int databaseLimit;
@@ -123,6 +128,13 @@ public final class Bridge {
             case "execute":
                 SessionExecutor.authorize(text(asked, "authorization"));
                 return execute(text(asked, "plan"), options(asked));
+            case "preview":
+                return preview(
+                        text(asked, "plan"),
+                        options(asked),
+                        asked.get("sinks").asInt(),
+                        asked.get("limit").asInt(),
+                        asked.get("timeout_ms").asLong());
             case "inspect_savepoint":
                 return SavepointFiles.inspect(text(asked, "path"));
             case "newest_checkpoint":
@@ -268,6 +280,43 @@ public final class Bridge {
             return answer("jobId", result.getJobClient().map(JobClient::getJobID).map(Object::toString).orElse(""));
         } catch (Exception e) {
             return failure(e, Map.of("step", step));
+        }
+    }
+
+    /**
+     * Runs a compiled plan, whose sinks are {@link PreviewTable}s, inside this process.
+     *
+     * <p>It ends with its sources, when each sink has enough rows, or after the time-out; nothing of it stays.
+     */
+    private Map<String, Object> preview(
+            String plan, Map<String, String> options, int sinks, int limit, long timeoutMs) {
+        JobID id = null;
+        try (Session ignored = new Session(null, List.of(), options)) {
+            long deadline = System.nanoTime() + timeoutMs * 1_000_000;
+            TableResult result = environment.loadPlan(PlanReference.fromJsonString(plan)).execute();
+            JobClient job = result.getJobClient().orElseThrow();
+            id = job.getJobID();
+            PreviewRows rows = PreviewRows.of(id);
+            CompletableFuture<?> end = job.getJobExecutionResult();
+            boolean complete = false;
+            while (!complete && !rows.full(sinks, limit) && System.nanoTime() < deadline) {
+                try {
+                    end.get(LOOK_MS, TimeUnit.MILLISECONDS);
+                    complete = true;
+                } catch (TimeoutException e) {
+                    // it goes on
+                }
+            }
+            if (!complete) {
+                job.cancel().get();
+            }
+            return Map.of("sinks", rows.first(limit), "complete", complete);
+        } catch (Exception e) {
+            return failure(e);
+        } finally {
+            if (id != null) {
+                PreviewRows.forget(id);
+            }
         }
     }
 
