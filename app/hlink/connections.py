@@ -13,7 +13,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -38,6 +38,7 @@ from stream_jobs.definitions import (
     Secret,
     Table,
 )
+from stream_jobs.sql.declaration import dead_letter_table
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class Connections:
             async with asyncio.timeout(TIMEOUT_S):
                 match table.connector:
                     case KafkaSource() | KafkaSink() as connector:
-                        return await self._check_kafka(table, connector)
+                        found = await self._check_kafka(table, connector)
+                        return found or await self._check_dead_letters(table)
                     case JdbcLookup(connection=connection) | JdbcSink(connection=connection):
                         return await _check_jdbc(table, connection)
         except TimeoutError:
@@ -135,6 +137,13 @@ class Connections:
             )
             for partition in sorted(wanted - known)
         ]
+
+    async def _check_dead_letters(self, table: Table) -> list[Problem]:
+        letters = dead_letter_table(table)
+        if letters is None or not isinstance(letters.connector, KafkaSink):
+            return []
+        problems = await self._check_kafka(letters, letters.connector)
+        return [replace(problem, table=table.name, field="dead_letter_topic") for problem in problems]
 
     def _describe(self, broker: _Broker, topic: str) -> Mapping:  # type: ignore[type-arg]
         """Kafka's metadata of one topic. Runs in a thread; never lets the broker create the topic."""

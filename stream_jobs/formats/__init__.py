@@ -17,6 +17,9 @@ from pathlib import Path
 
 from stream_jobs import java as compilation
 
+#: What each source's metrics of messages are called.
+PARSED, FAILED = "hlinkParsed", "hlinkFailed"
+
 _SOURCES = Path(__file__).with_name("java")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -25,7 +25,10 @@ _DATE = re.compile(_DAY)
 _TIME = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,9})?")
 #: 2001 to 2100: numbers outside are no times that messages are likely to carry.
 _EPOCHS = {TimeFormat.EPOCH_SECONDS: (10**9, 4_102_444_800), TimeFormat.EPOCH_MILLIS: (10**12, 4_102_444_800_000)}
-_SAYS_TIME = re.compile(r"(^|_)(ts|time|timestamp|datetime|at|on|when|date)(_ms|_millis|_s|_sec|_seconds)?$")
+_SAYS_TIME = re.compile(
+    r"(^|_)(ts|time|timestamp|datetime|date|at|on|when|since|until|created|updated|modified|expires|start|end)"
+    r"(_(ms|millis|s|sec|seconds|epoch))?$"
+)
 _ZONED = frozenset({TimeFormat.RFC_3339, TimeFormat.EPOCH_MILLIS, TimeFormat.EPOCH_SECONDS})
 _LARGEST_INTEGER = 2**63 - 1
 
