@@ -16,6 +16,7 @@ from stream_jobs.definitions import (
     DefinitionError,
     Format,
     JsonFormat,
+    KafkaSink,
     KafkaSource,
     OnError,
     Table,
@@ -43,7 +44,7 @@ def of_source(table: Table, source: KafkaSource) -> dict[str, str]:
             times = _spellings(_carried(table), form)
             return _ours("hlink-json", source.on_error, times=json.dumps(times, ensure_ascii=False))
         case AvroFormat(registry_url="", schema=schema) if schema:
-            return _ours("hlink-avro", source.on_error, schema=json.dumps(json.loads(schema), ensure_ascii=False))
+            return _ours("hlink-avro", source.on_error, schema=_compact(schema))
         case form:
             if source.on_error is not OnError.FAIL:
                 needed = "needs JSON, or Avro with its schema (schemaFile) and without a registry"
@@ -58,7 +59,10 @@ def of_sink(table: Table, form: Format, key: str) -> dict[str, str]:
         DefinitionError: the columns' times are to be written in ways that one table cannot have.
     """
     if isinstance(form, AvroFormat):
-        return _avro(key, form)
+        if not form.schema or form.registry_url:
+            return _avro(key, form)
+        schema = _schema_of_key(table, form.schema) if key == "key.format" else form.schema
+        return {key: "hlink-avro", f"{key.removesuffix('format')}hlink-avro.schema": _compact(schema)}
     if any(time in _EPOCHS for _, time in _times(_carried(table))):
         raise DefinitionError(
             f"table {table.name!r}: a sink cannot write times as numbers; make the column BIGINT and compute it in the "
@@ -73,9 +77,24 @@ def of_sink(table: Table, form: Format, key: str) -> dict[str, str]:
 
 
 def needs_ours(table: Table) -> bool:
-    """Whether the table is read with a format of ours, which its cluster must have."""
-    source = table.connector
-    return isinstance(source, KafkaSource) and of_source(table, source)["format"].startswith("hlink-")
+    """Whether the table is read or written with a format of ours, which its cluster must have."""
+    match table.connector:
+        case KafkaSource() as source:
+            return of_source(table, source)["format"].startswith("hlink-")
+        case KafkaSink(format=form):
+            return of_sink(table, form, "format")["format"].startswith("hlink-")
+    return False
+
+
+def _compact(schema: str) -> str:
+    return json.dumps(json.loads(schema), ensure_ascii=False)
+
+
+def _schema_of_key(table: Table, schema: str) -> str:
+    """The schema of an upsert topic's keys: the record with the key's fields only, under a name of its own."""
+    record = json.loads(schema)
+    kept = [one for one in record["fields"] if one["name"] in table.primary_key]
+    return json.dumps({**record, "name": f"{record['name']}Key", "fields": kept})
 
 
 def _json(key: str, option: TimestampFormat) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import fastavro
 import pytest
+from kafka import KafkaConsumer, TopicPartition
 
 from stream_jobs.local.endpoints import Endpoints
 from tests.services import Api, Json, ServiceProcess, running_service
@@ -72,15 +73,20 @@ class Bench:
             "tableType": "kafka",
             "schemaType": 0,
             "dsSchemaColumnVOS": listed,
-            "jsonFieldVO": {"jsonValue": [{"fieldName": k, "fieldValue": v} for k, v in values.items()]},
+            "jsonFieldVO": {"jsonValue": [{"fieldName": k, "fieldValue": v} for k, v in values.items() if v]},
             **own,
         }
 
     @contextmanager
-    def running(self, source: str, sql: str, columns: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-        """A job from that source into a new topic: its id, and the topic."""
-        out = self.topic("out")
-        sink = self.api.kafka_sink(f"out_{uuid.uuid4().hex[:8]}", out, columns)
+    def running(
+        self, source: str, sql: str, columns: Mapping[str, Any] | Sequence[Json], body: Json | None = None
+    ) -> Iterator[tuple[int, str]]:
+        """A job from that source into a new topic: its id, and the topic. ``body`` are fields of the sink's own."""
+        out, alias = self.topic("out"), f"out_{uuid.uuid4().hex[:8]}"
+        table = self.body(
+            alias, out, columns, group_id=None, startup_mode=None, body={"dsType": "sink", **(body or {})}
+        )
+        sink = int(self.api.ok("POST", "/ds/addDO", json=table)["id"])
         found = self.api.ok("GET", "/ds/list", params={"dsType": "source", "tableName": source})["records"]
         body = self.api.job(f"job {source}", [int(found[0]["id"])], {sink: sql.format(source)})
         job_id = int(self.api.ok("POST", "/jobs/addDO", json=body)["id"])
@@ -192,6 +198,18 @@ def counts(api: Api, job_id: int, failed: int) -> Json:
         if found["failed"] == failed or time.monotonic() > deadline:
             return dict(found)
         time.sleep(0.3)
+
+
+def test_given_a_message_that_cannot_be_read_when_nothing_is_said_then_the_job_ends_with_the_reason(
+    bench: Bench,
+) -> None:
+    source = bench.source([GOOD[0], {"n": 1, "ts": "26.11.2018"}], {"n": "INT", "ts": ZONED})
+    with bench.running(source, "SELECT n FROM {}", {"n": "INT"}) as (job_id, _):
+        deadline = time.monotonic() + 60
+        while bench.api.status(job_id) != 3 and time.monotonic() < deadline:
+            time.sleep(0.3)
+        run = bench.api.ok("GET", f"/jobs/overview/{job_id}")["run"]
+    assert "column ts: '26.11.2018' is not a time" in run["lastException"]
 
 
 def test_given_messages_that_cannot_be_read_when_skipped_then_the_job_goes_on_and_counts_them(bench: Bench) -> None:
@@ -327,6 +345,48 @@ def test_given_an_avro_schema_when_its_columns_are_sent_back_then_the_table_read
         "share": None,
     }
     assert (rows[0]["note"], rows[0]["seen"], rows[1]["share"]) == (None, None, 0.5)
+
+
+def test_given_a_schema_on_an_avro_sink_when_rows_are_written_then_they_are_records_of_that_schema(
+    bench: Bench, endpoints: Endpoints
+) -> None:
+    schema = {**TRADE, "fields": [*TRADE["fields"], {"name": "origin", "type": "string", "default": "hlink"}]}
+    columns = analysed(bench.api, TRADE, 1)["dsSchemaColumnVOS"]
+    source = bench.source(
+        [avro(TRADE, one) for one in TRADES], columns, body={"schemaFile": json.dumps(TRADE), "schemaType": 1}
+    )
+    own = {"schemaFile": json.dumps(schema), "schemaType": 1}
+    with bench.running(source, "SELECT * FROM {}", columns, body=own) as (_, topic):
+        written = raw(endpoints, topic, 2)
+    read = [fastavro.schemaless_reader(io.BytesIO(one), fastavro.parse_schema(schema), None) for one in written]
+    assert read == [{**one, "origin": "hlink"} for one in TRADES]
+
+
+def test_given_an_avro_sink_without_a_schema_when_read_by_a_source_with_its_columns_then_rows_come_back(
+    bench: Bench, endpoints: Endpoints
+) -> None:
+    columns = {"n": "INT", "s": "STRING", "ts": "TIMESTAMP(3)", "r": "ROW<a DECIMAL(10, 2), b ARRAY<BIGINT>>"}
+    rows = [{"n": 1, "s": None, "ts": "2026-01-01 00:00:00", "r": {"a": 1.25, "b": [2**60]}}]
+    source = bench.source(rows, columns)
+    with bench.running(source, "SELECT * FROM {}", columns, body={"schemaType": 1}) as (_, topic):
+        (message,) = raw(endpoints, topic, 1)
+    again = bench.source([message], columns, body={"schemaType": 1})
+    assert bench.rows(again, "SELECT * FROM {}", columns, 1) == rows
+
+
+def raw(endpoints: Endpoints, topic: str, n: int) -> list[bytes]:
+    """The first n messages of a topic of one partition, as bytes."""
+    consumer = KafkaConsumer(bootstrap_servers=endpoints.kafka_bootstrap, auto_offset_reset="earliest")
+    try:
+        consumer.assign([TopicPartition(topic, 0)])
+        found: list[bytes] = []
+        deadline = time.monotonic() + 60
+        while len(found) < n:
+            assert time.monotonic() < deadline, f"{topic}: {len(found)} of {n} messages"
+            found += [one.value for records in consumer.poll(timeout_ms=200).values() for one in records]
+        return found
+    finally:
+        consumer.close()
 
 
 def test_given_avro_columns_that_are_not_the_schemas_when_added_then_each_is_named(bench: Bench) -> None:
