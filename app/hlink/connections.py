@@ -11,7 +11,6 @@ import asyncio
 import logging
 import re
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,7 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import psycopg
 import pymysql
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 from psycopg.rows import dict_row
@@ -46,8 +45,6 @@ TIMEOUT_S = 5.0
 """The longest the check of all of a job's tables may take."""
 CONNECT_TIMEOUT_S = 3.0
 """The longest that one broker or database may take to answer."""
-SAMPLE_S = 10.0
-"""The longest that reading sample messages from a topic may take."""
 
 _UNKNOWN_TOPIC, _NOT_AUTHORISED = 3, 29
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -61,7 +58,7 @@ class Connections:
     """
 
     def __init__(self) -> None:
-        self._kafka: dict[_Broker, KafkaAdminClient] = {}
+        self._kafka: dict[Broker, KafkaAdminClient] = {}
 
     async def check(self, table: Table) -> list[Problem]:
         """What would keep a run of this table from working; empty when nothing was found.
@@ -98,16 +95,16 @@ class Connections:
 
     async def _check_kafka(self, table: Table, connector: KafkaSource | KafkaSink) -> list[Problem]:
         servers = connector.bootstrap_servers
-        broker = _Broker.of(connector)
+        broker = Broker.of(connector)
         # Asked first, also with a client at hand: that one would try for seconds to reach a broker that is down.
-        if reason := await _unreachable(fields.brokers(servers)):
+        if reason := await unreachable(fields.brokers(servers)):
             return [_no_broker(table, servers, reason)]
         if not broker.can_be_asked:
             return []
         try:
             topic = await asyncio.to_thread(self._describe, broker, connector.topic)
         except KafkaError as error:
-            return [_no_broker(table, servers, _kafka_reason(error))]
+            return [_no_broker(table, servers, kafka_reason(error))]
         if topic["error_code"] == _NOT_AUTHORISED:
             return [
                 Problem(
@@ -145,7 +142,7 @@ class Connections:
         problems = await self._check_kafka(letters, letters.connector)
         return [replace(problem, table=table.name, field="dead_letter_topic") for problem in problems]
 
-    def _describe(self, broker: _Broker, topic: str) -> Mapping:  # type: ignore[type-arg]
+    def _describe(self, broker: Broker, topic: str) -> Mapping:  # type: ignore[type-arg]
         """Kafka's metadata of one topic. Runs in a thread; never lets the broker create the topic."""
         client = self._kafka.get(broker)
         if client is not None:
@@ -173,7 +170,7 @@ def unchecked(table: Table) -> str | None:
     match table.connector:
         case JdbcLookup(connection=connection) | JdbcSink(connection=connection) if _kind(connection) == "oracle":
             return f"table {table.name}: Oracle is not checked before the run, its driver for Python is not installed"
-        case KafkaSource() | KafkaSink() as connector if not _Broker.of(connector).can_be_asked:
+        case KafkaSource() | KafkaSink() as connector if not Broker.of(connector).can_be_asked:
             return (
                 f"table {table.name}: only the broker's address is checked before the run, "
                 "because its client properties name key stores or mechanisms that only Flink's client can use"
@@ -182,7 +179,7 @@ def unchecked(table: Table) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Broker:
+class Broker:
     """A Kafka cluster and how to be let in."""
 
     servers: str
@@ -192,7 +189,7 @@ class _Broker:
     password: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, connector: KafkaSource | KafkaSink) -> _Broker:
+    def of(cls, connector: KafkaSource | KafkaSink) -> Broker:
         given = {
             key: value.value if isinstance(value, Secret) else value for key, value in connector.properties.items()
         }
@@ -261,58 +258,6 @@ class _Broker:
         }
 
 
-class TopicUnreadable(RuntimeError):
-    """Messages cannot be read from a topic from here; the message says why and what to do."""
-
-
-async def newest_messages(source: KafkaSource, wanted: int) -> list[tuple[str, str]]:
-    """The newest ``wanted`` messages of a topic as text, each with its place, oldest first in each partition.
-
-    Takes at most ``SAMPLE_S`` seconds; what was read until then is answered. Nothing is committed.
-    Raises TopicUnreadable.
-    """
-    servers, broker = source.bootstrap_servers, _Broker.of(source)
-    if not broker.can_be_asked:
-        raise TopicUnreadable(
-            f"the broker {servers} cannot be read from here: the client properties name key stores or mechanisms that "
-            "only Flink's client can use. Upload sample messages instead"
-        )
-    if reason := await _unreachable(fields.brokers(servers)):
-        raise TopicUnreadable(f"no Kafka broker answers at {servers} ({reason}): correct bootstrap_servers")
-    try:
-        return await asyncio.to_thread(_read_newest, broker, source.topic, wanted)
-    except KafkaError as error:
-        raise TopicUnreadable(f"topic '{source.topic}' at {servers} cannot be read: {_kafka_reason(error)}") from error
-
-
-def _read_newest(broker: _Broker, topic: str, wanted: int) -> list[tuple[str, str]]:
-    deadline = time.monotonic() + SAMPLE_S
-    consumer = broker.consumer()
-    try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise TopicUnreadable(
-                f"topic '{topic}' does not exist on broker {broker.servers}: create it, or correct it"
-            )
-        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
-        consumer.assign(partitions)
-        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        share = -(-wanted // len(partitions))
-        for partition in partitions:
-            consumer.seek(partition, max(first[partition], ends[partition] - share))
-        found: list[tuple[str, str]] = []
-        while time.monotonic() < deadline and any(consumer.position(one) < ends[one] for one in partitions):
-            for partition, records in consumer.poll(timeout_ms=200).items():
-                found += [
-                    (f"partition {partition.partition}, offset {one.offset}", one.value.decode("utf-8", "replace"))
-                    for one in records
-                    if one.value is not None and one.offset < ends[partition]
-                ]
-        return found[-wanted:]
-    finally:
-        consumer.close()
-
-
 def _described(client: KafkaAdminClient, topic: str) -> Mapping:  # type: ignore[type-arg]
     (described,) = client.describe_topics([topic])
     found: Mapping = described  # type: ignore[type-arg]
@@ -328,12 +273,12 @@ def _no_broker(table: Table, servers: str, reason: str) -> Problem:
     )
 
 
-def _kafka_reason(error: KafkaError) -> str:
+def kafka_reason(error: KafkaError) -> str:
     text = str(error)
     return "what answers there is not a Kafka broker, or it refuses the client" if "bootstrap" in text else text
 
 
-async def _unreachable(addresses: Sequence[tuple[str, int]]) -> str | None:
+async def unreachable(addresses: Sequence[tuple[str, int]]) -> str | None:
     """Why none of the addresses takes a connection; None when one does."""
     outcomes = await asyncio.gather(*(_refusal(host, port) for host, port in addresses))
     return None if None in outcomes else outcomes[0]
@@ -378,7 +323,7 @@ async def _check_jdbc(table: Table, connection: JdbcConnection) -> list[Problem]
         return []
     parts = urlsplit(connection.url.removeprefix("jdbc:"))
     hosts = [_host(entry, 5432 if kind == "postgresql" else 3306) for entry in parts.netloc.split(",")]
-    if reason := await _unreachable(hosts):
+    if reason := await unreachable(hosts):
         return [
             Problem(
                 f"no database answers at {parts.netloc} ({reason})",

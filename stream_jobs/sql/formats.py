@@ -118,11 +118,11 @@ def _carried(table: Table) -> Sequence[Column]:
 
 
 def _times(columns: Sequence[Column]) -> Iterator[tuple[str, TimeFormat | None]]:
-    """The type of every column and field that holds times, with their spelling."""
+    """The type of every column and field that holds times, with their spelling. A plain TIME has one way in Flink."""
     for column in columns:
         if column.fields:
             yield from _times(column.fields)
-        elif "TIMESTAMP" in (kind := str(types.of_column(column))):
+        elif (kind := str(types.of_column(column))) and ("TIMESTAMP" in kind or column.time is not None):
             yield kind, column.time
 
 
@@ -142,7 +142,7 @@ def _one_option(table: Table, form: JsonFormat, *, written: bool = False) -> Tim
 
 
 def _option(kind: str, time: TimeFormat | None, written: bool) -> TimestampFormat | None:
-    if "TIMESTAMP_LTZ" in kind:
+    if "TIMESTAMP_LTZ" in kind or "TIMESTAMP" not in kind:
         return TimestampFormat.ISO_8601 if written else None
     if written and time in (TimeFormat.AUTO, TimeFormat.RFC_3339):
         return TimestampFormat.ISO_8601
@@ -158,7 +158,7 @@ def _spellings(columns: Sequence[Column], form: JsonFormat) -> dict[str, Any]:
         if column.fields:
             if below := _spellings(column.fields, form):
                 found[column.name] = below
-        elif "TIMESTAMP" in (kind := str(types.of_column(column))):
+        elif (kind := str(types.of_column(column))) and ("TIMESTAMP" in kind or column.time is not None):
             if column.time is None and form.timestamp_format is not None and "TIMESTAMP_LTZ" not in kind:
                 found[column.name] = _OF_OPTION[form.timestamp_format].value
             else:

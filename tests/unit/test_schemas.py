@@ -162,7 +162,7 @@ def inferred(*values: Any, name: str = "a") -> tuple[Column, inference.Seen]:
         ([2**70], "DECIMAL(38, 0)", None),
         ([True], "BOOLEAN", None),
         (["2026-01-31"], "DATE", None),
-        (["12:30:00"], "TIME(3)", None),
+        (["12:30:00"], "TIME", None),
         (["2026-01-31T00:00:00Z", "2026-01-31T00:00:00.5+01:00"], "TIMESTAMP_LTZ(3)", TimeFormat.RFC_3339),
         (["2026-01-31 00:00:00"], "TIMESTAMP(3)", TimeFormat.SQL),
         (["2026-01-31T00:00:00", "2026-01-31 00:00:00"], "TIMESTAMP(3)", TimeFormat.AUTO),

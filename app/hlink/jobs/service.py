@@ -333,7 +333,7 @@ async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job) -> 
             f"the table's messages are read with {formats.jar_name()}, which cluster {cluster.name!r} does not have",
             table=", ".join(readers),
             remedy="copy the file from the service's folder planner into the lib folder of JobManager and "
-            "TaskManagers, and restart them",
+            "TaskManagers and restart them; for the embedded stack: hlink down, hlink up",
         )
     ]
 
