@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,14 @@ import fastavro
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from app.errors import InvalidInput
+from app.hlink.clusters.models import Cluster
+from app.hlink.connections import Connections
+from app.hlink.jobs.service import Engine, check_outside
+from stream_jobs import formats
+from stream_jobs.definitions import Column, Job, KafkaSource, OnError, Role, Table
 from stream_jobs.local.endpoints import Endpoints
+from stream_jobs.rest import Clusters
 from tests.services import Api, Json, ServiceProcess, running_service
 
 MOMENT = "2018-11-26T01:00:00.123Z"
@@ -207,10 +214,10 @@ def test_given_a_message_that_cannot_be_read_when_nothing_is_said_then_the_job_e
     source = bench.source([GOOD[0], {"n": 1, "ts": "26.11.2018"}], {"n": "INT", "ts": ZONED})
     with bench.running(source, "SELECT n FROM {}", {"n": "INT"}) as (job_id, _):
         deadline = time.monotonic() + 60
-        while not (told := bench.api.ok("GET", f"/jobs/overview/{job_id}")["run"]["lastException"]):
+        while not (told := bench.api.ok("GET", f"/jobs/overview/{job_id}")["flink"]["exceptions"]):
             assert time.monotonic() < deadline
             time.sleep(0.3)
-    assert "column ts: '26.11.2018' is not a time" in told
+    assert "column ts: '26.11.2018' is not a time" in told[0]["rootCause"]
 
 
 def test_given_messages_that_cannot_be_read_when_skipped_then_the_job_goes_on_and_counts_them(bench: Bench) -> None:
@@ -254,6 +261,26 @@ def test_given_a_dead_letter_topic_that_does_not_exist_when_run_then_it_is_named
     (problem,) = bench.api.refused("POST", f"/jobs/run/{job_id}")["problems"]
     assert (problem["field"], problem["table"]) == ("dead_letter_topic", source)
     assert "no-such-dead-letters" in problem["message"]
+
+
+async def test_given_a_cluster_without_our_formats_when_a_table_needs_them_then_the_run_is_refused(
+    endpoints: Endpoints, kafka_topic: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "jar_name", lambda: "hlink-formats-of-another-version.jar")
+    source = KafkaSource(endpoints.kafka_bootstrap, kafka_topic("in"), "tests", on_error=OnError.SKIP)
+    cluster = Cluster(id=1, name="main", address=endpoints.flink_url)
+    flink, outside = Clusters(), Connections()
+    engine = Engine(database=None, planner=None, supervisor=None, clusters=flink, connections=outside)  # type: ignore[arg-type]
+    try:
+        table = Table("t", Role.SOURCE, replace(source, on_error=OnError.FAIL), (Column("n", "INT"),))
+        await check_outside(engine, cluster, Job("j", (table,), ()))
+        with pytest.raises(InvalidInput, match=r"table t: .*another-version\.jar, which cluster 'main' does not have"):
+            await check_outside(
+                engine, cluster, Job("j", (Table("t", Role.SOURCE, source, (Column("n", "INT"),)),), ())
+            )
+    finally:
+        await flink.close()
+        await outside.close()
 
 
 # Avro

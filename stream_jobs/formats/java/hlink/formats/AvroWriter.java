@@ -6,6 +6,7 @@ import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import org.apache.flink.api.common.serialization.SerializationSchema;
@@ -36,6 +37,7 @@ final class AvroWriter implements SerializationSchema<RowData> {
     private transient GenericDatumWriter<IndexedRecord> writer;
     private transient BinaryEncoder encoder;
     private transient ByteArrayOutputStream bytes;
+    private transient Map<RowType, RowData.FieldGetter[]> getters;
 
     AvroWriter(RowType columns, String schemaText) {
         this.columns = columns;
@@ -48,6 +50,7 @@ final class AvroWriter implements SerializationSchema<RowData> {
         schema = new Schema.Parser().parse(schemaText);
         writer = new GenericDatumWriter<>(schema);
         bytes = new ByteArrayOutputStream();
+        getters = new IdentityHashMap<>();
     }
 
     @Override
@@ -84,24 +87,30 @@ final class AvroWriter implements SerializationSchema<RowData> {
         }
     }
 
-    private static IndexedRecord record(RowData row, Schema schema, RowType type, String place) {
+    private IndexedRecord record(RowData row, Schema schema, RowType type, String place) {
+        RowData.FieldGetter[] fields = getters.computeIfAbsent(type, AvroWriter::getters);
         GenericData.Record record = new GenericData.Record(schema);
         for (Schema.Field field : schema.getFields()) {
             int index = type.getFieldIndex(field.name());
-            Object value =
-                    index < 0
-                            ? GenericData.get().getDefaultValue(field)
-                            : value(
-                                    RowData.createFieldGetter(type.getTypeAt(index), index).getFieldOrNull(row),
-                                    field.schema(),
-                                    type.getTypeAt(index),
-                                    place + field.name());
-            record.put(field.pos(), value);
+            if (index < 0) {
+                record.put(field.pos(), GenericData.get().getDefaultValue(field));
+            } else {
+                Object given = fields[index].getFieldOrNull(row);
+                record.put(field.pos(), value(given, field.schema(), type.getTypeAt(index), place + field.name()));
+            }
         }
         return record;
     }
 
-    private static Object value(Object value, Schema schema, LogicalType type, String place) {
+    private static RowData.FieldGetter[] getters(RowType type) {
+        RowData.FieldGetter[] found = new RowData.FieldGetter[type.getFieldCount()];
+        for (int i = 0; i < found.length; i++) {
+            found[i] = RowData.createFieldGetter(type.getTypeAt(i), i);
+        }
+        return found;
+    }
+
+    private Object value(Object value, Schema schema, LogicalType type, String place) {
         if (value == null) {
             if (schema.getType() != Schema.Type.NULL && !schema.isNullable()) {
                 throw new IllegalArgumentException("column " + place + " is null, and the Avro schema allows no null there");
@@ -145,7 +154,7 @@ final class AvroWriter implements SerializationSchema<RowData> {
         }
     }
 
-    private static List<Object> list(ArrayData array, Schema schema, LogicalType type, String place) {
+    private List<Object> list(ArrayData array, Schema schema, LogicalType type, String place) {
         ArrayData.ElementGetter getter = ArrayData.createElementGetter(type);
         List<Object> found = new ArrayList<>(array.size());
         for (int i = 0; i < array.size(); i++) {
