@@ -107,8 +107,8 @@ class JsonFormat:
 class AvroFormat:
     """Avro messages: plain, or framed with a schema id when ``registry_url`` is given.
 
-    ``schema`` is the JSON text of the schema that a source's messages were written with; without it they are as a sink
-    with the same columns writes them.
+    ``schema`` is the JSON text of the schema that the messages are written with; without it Flink makes one of the
+    columns, in which every field may be null.
     """
 
     registry_url: str = ""

@@ -414,6 +414,11 @@ class Cluster:
         except (TypeError, KeyError):
             raise self._garbage("/jobmanager/config") from None
 
+    async def classpath(self) -> list[str]:
+        """The jars that the JobManager was started with."""
+        answer = await self._get("/jobmanager/environment")
+        return [str(entry) for entry in self._list(answer, "classpath")]
+
     async def incarnation(self) -> str | None:
         """Names this life of the JobManager: another value means that it was restarted and has forgotten its jobs.
 
@@ -473,6 +478,15 @@ class Cluster:
         """Metrics of a vertex by name, over its subtasks (``sum``, ``min``, ``max``, ``avg``)."""
         path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
         return self._metrics(await self._get(path, job_id=job_id, get=",".join(names), agg=aggregate), aggregate)
+
+    async def vertex_metric_names(self, job_id: str, vertex_id: str) -> list[str]:
+        """The names of a vertex's metrics, as ``vertex_metrics`` takes them."""
+        path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
+        answer = await self._get(path, job_id=job_id)
+        try:
+            return [str(metric["id"]) for metric in answer]
+        except (TypeError, KeyError):
+            raise self._garbage(path) from None
 
     async def back_pressure(self, job_id: str, vertex_id: str) -> BackPressure:
         """How busy and how held up a vertex is."""

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from stream_jobs.java import compiled_jar, version
 
+#: What each source's metrics of messages are called.
+PARSED, FAILED = "hlinkParsed", "hlinkFailed"
+
 _SOURCES = Path(__file__).with_name("java")
 _NAME = "hlink-formats"
 

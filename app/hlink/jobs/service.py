@@ -35,11 +35,13 @@ from app.hlink.wire import JobQuery, JobView
 from app.ids import new_id
 from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
 from app.supervisor.faults import crash_point
+from stream_jobs import formats
 from stream_jobs.definitions import Function, Job
 from stream_jobs.planner.client import Planner, PlannerError
 from stream_jobs.planner.plan import Plan
 from stream_jobs.problems import InvalidJob
 from stream_jobs.rest import Clusters, FlinkRestError
+from stream_jobs.sql.formats import needs_ours
 
 KIND = "flink"
 """The supervisor's word for what runs on a Flink cluster."""
@@ -481,11 +483,13 @@ async def check_outside(engine: Engine, cluster: Cluster, definition: Job | JarJ
         InvalidInput: with every problem that was found.
         Unavailable: the cluster does not answer.
     """
-    slots, outside = await asyncio.gather(
-        _check_slots(engine.clusters, cluster, definition, freed), engine.connections.check_all(definition.tables)
+    slots, lacking, outside = await asyncio.gather(
+        _check_slots(engine.clusters, cluster, definition, freed),
+        _check_formats(engine.clusters, cluster, definition),
+        engine.connections.check_all(definition.tables),
     )
-    if slots or outside:
-        raise InvalidInput(*slots, *outside)
+    if slots or lacking or outside:
+        raise InvalidInput(*slots, *lacking, *outside)
 
 
 async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJob, freed: int) -> list[Problem]:
@@ -504,6 +508,27 @@ async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJ
             f"{overview.slots_available} free of {overview.slots_total}{held}",
             field="parallelism",
             remedy="stop another job, add a TaskManager, or lower the parallelism",
+        )
+    ]
+
+
+async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job | JarJob) -> list[Problem]:
+    """Whether the cluster has our formats, where a table is read with one; a job would leak a copy of its own."""
+    readers = [table.name for table in definition.tables if needs_ours(table)]
+    if not readers:
+        return []
+    try:
+        names = {entry.rpartition("/")[2] for entry in await flink.at(cluster.address).classpath()}
+    except FlinkRestError as error:
+        raise Unavailable(f"Cluster {cluster.name!r}: {error}") from error
+    if formats.jar_name() in names:
+        return []
+    return [
+        Problem(
+            f"the table's messages are read with {formats.jar_name()}, which cluster {cluster.name!r} does not have",
+            table=", ".join(readers),
+            remedy="copy the file from the service's folder planner into the lib folder of JobManager and "
+            "TaskManagers and restart them; for the embedded stack: hlink down, hlink up",
         )
     ]
 

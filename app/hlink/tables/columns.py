@@ -203,7 +203,7 @@ def _read_time(node: ColumnNode, text: str, refuse: Callable[[str, str], None]) 
         refuse(f"'{text}' is not a way to spell times", f"set timeFormat to one of: {', '.join(TimeFormat)}")
     elif node.expression:
         refuse("a computed column is not in the messages and has no timeFormat", "remove timeFormat")
-    elif node.type is not None and not {"TIMESTAMP", "TIMESTAMP_LTZ"} & column_types.names(node.type):
+    elif node.type is not None and not {"TIME", "TIMESTAMP", "TIMESTAMP_LTZ"} & column_types.names(node.type):
         refuse(f"a {node.type} has no timeFormat", "remove it, or make the column TIMESTAMP(3) or TIMESTAMP_LTZ(3)")
     else:
         node.time = TimeFormat(text)

@@ -316,6 +316,13 @@ class _Draft:
             carried = [node.column() for node in self.nodes if not node.expression]
             for path, message, remedy in avro_schema.differences(carried, described):
                 self.refuse_column(path, message, remedy)
+            missing = avro_schema.unfilled(self.stored.schema_file, carried)
+            if missing and self.stored.role == Role.SINK:
+                self.refuse_field(
+                    "schemaFile",
+                    f"the Avro schema's fields {', '.join(missing)} have no default, and no column fills them",
+                    "add columns of these names, or defaults in the schema",
+                )
 
     def connector(self) -> Connector:
         """The connector's value; only when no problem was found."""

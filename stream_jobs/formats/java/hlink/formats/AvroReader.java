@@ -104,7 +104,7 @@ final class AvroReader implements MessageReader {
             return null;
         }
         if (schema.getType() == Schema.Type.UNION) {
-            return value(value, schema.getTypes().get(schema.getTypes().get(0).getType() == Schema.Type.NULL ? 1 : 0), type);
+            return value(value, AvroWriter.present(schema), type);
         }
         switch (type.getTypeRoot()) {
             case CHAR:
