@@ -134,8 +134,10 @@ class _Rewriter:
                 self.as_of(join.operand(tree.JOIN_RIGHT), f"{left}.{identifier(PROCESSING_TIME)}")
 
     def side_name(self, node: Node, named: Named) -> str:
-        """The side table that a FROM item names, or nothing."""
+        """The side table that a FROM item names as a user may, ``AS OF PROCTIME()`` included; or nothing."""
         table = node.operand(0) if node.kind == "AS" else node
+        if _is_as_of_now(table):
+            table = table.operand(0)
         if table.kind == "TABLE_REF":
             table = table.operand(0)
         if table.kind != "IDENTIFIER" or len(table.names) != 1:
@@ -304,10 +306,14 @@ class _Rewriter:
 
     def as_of(self, right: Node, time: str) -> None:
         table = right.operand(0) if right.kind == "AS" else right
-        end = self.text.span(table.extent)[1]
         # Without an alias the table's own name would be lost: a snapshot has none.
-        alias = "" if right.kind == "AS" else f" AS {identifier(table.names[-1])}"
-        self.found.edits.append(Edit(end, end, f" FOR SYSTEM_TIME AS OF {time}{alias}"))
+        alias = "" if right.kind == "AS" else f" AS {identifier(_alias(right))}"
+        if _is_as_of_now(table):
+            start, end = self.text.span(table.operand(1).extent)
+            self.found.edits.append(Edit(start, end, time + alias))
+        else:
+            end = self.text.span(table.extent)[1]
+            self.found.edits.append(Edit(end, end, f" FOR SYSTEM_TIME AS OF {time}{alias}"))
 
     def refuse(self, node: Node, table: str, message: str, remedy: str) -> None:
         place = self.text.place(*self.text.span(node.extent))
@@ -331,6 +337,8 @@ def _alias(item: Node) -> str:
     """What a FROM item is called, or nothing."""
     if item.kind == "AS":
         return item.operand(1).names[-1]
+    if item.kind == "SNAPSHOT":
+        item = item.operand(0)
     return item.names[-1] if item.kind == "IDENTIFIER" else ""
 
 
@@ -359,6 +367,10 @@ def _compared(condition: Node, alias: str, table: Table) -> Iterator[str]:
         for side in tree.items(condition):
             if side.kind == "IDENTIFIER" and side.names[-1] in own and side.names[:-1] in ((), (alias,)):
                 yield side.names[-1]
+
+
+def _is_as_of_now(table: Node) -> bool:
+    return table.kind == "SNAPSHOT" and table.operand(1).operator.upper() == "PROCTIME"
 
 
 def _is_window(first: Node) -> bool:

@@ -520,6 +520,23 @@ def test_an_address_as_side_table_takes_its_connector_from_the_fields() -> None:
     assert to_definition(other("side", "http")).connector == HttpLookup("http://h/prices")
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"connector_write_buffer_flush_max_size": "big"}, "'big' is not a size (write a number and its unit, such as"),
+        ({"connector_write_buffer_flush_interval": "2"}, "'2' is not a length of time (write a number and its unit, s"),
+        (
+            {"connector_write_buffer_flush_max_rows": "9999999999"},
+            "9999999999 is too large (the largest is 2147",
+        ),
+        ({"connector_zookeeper_quorum": "z1"}, "connector_zookeeper_quorum: 'z1' is not host:port"),
+    ],
+)
+def test_a_field_is_held_against_its_template(fields: dict[str, str], message: str) -> None:
+    (problem,) = refusals(other("sink", "hbase", [{"name": "id", "flink_type": "STRING"}], **fields))
+    assert message in problem
+
+
 def test_redis_and_hbase_have_their_definitions_though_no_connector_is_published() -> None:
     redis = to_definition(other("side", "redis", KEYED[:1]))
     assert redis.connector == RedisLookup("r", 6379, 0, Secret("s3cret"))
