@@ -114,6 +114,10 @@ ACCEPTED = {
         "SELECT l.carrier, a.name, l.delay + s.fare FROM late l JOIN fares s ON l.carrier = s.carrier\n"
         "JOIN airlines a ON a.carrier = l.carrier"
     ),
+    "side_topic_behind_a_name_that_hides_a_table": job(
+        delays="WITH flights AS (SELECT f.*, 1 AS n FROM flights f)\n"
+        "SELECT f.carrier, 'x', fare FROM flights f JOIN fares ON f.carrier = fares.carrier"
+    ),
     "side_topic_of_latest_values_without_event_time": Job(
         "plain",
         (definitions.ODD, definitions.PILOTS, definitions.LATEST),
