@@ -22,6 +22,7 @@ from app.hlink.filters import containing, equal, within
 from app.hlink.jobs.definition import digest_of, job_of
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import SQL, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
 from app.hlink.wire import JobQuery, JobView
@@ -139,19 +140,7 @@ async def planned(planner: Planner, connections: Connections, definition: Job, j
     try:
         return await plan_with_keys(planner, connections, definition, str(job_id), with_plan=with_plan)
     except InvalidJob as error:
-        raise InvalidInput(
-            *(
-                Problem(
-                    p.message,
-                    field=p.column or None,
-                    table=p.table or p.statement or None,
-                    line=p.place.line if p.place else None,
-                    column=p.place.column if p.place else None,
-                    remedy=p.remedy or None,
-                )
-                for p in error.problems
-            )
-        ) from None
+        raise refusal(error.problems) from None
     except PlannerError as error:
         raise Unavailable(str(error)) from error
 
