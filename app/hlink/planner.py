@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from app.errors import InvalidInput, Problem
 from app.hlink.uploads import Files
 from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
@@ -30,6 +31,7 @@ from stream_jobs.local.installation import find_installation
 from stream_jobs.planner.client import Planner, PlannerConfig
 from stream_jobs.planner.plan import plan
 from stream_jobs.problems import InvalidJob
+from stream_jobs.problems import Problem as PlannedProblem
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,23 @@ async def running(service: Service) -> AsyncIterator[Planner]:
     service.health["planner"] = _health(planner)
     async with planner:
         yield planner
+
+
+def refusal(problems: Sequence[PlannedProblem]) -> InvalidInput:
+    """What the planner found wrong, in the words of the API."""
+    return InvalidInput(
+        *(
+            Problem(
+                p.message,
+                field=p.column or None,
+                table=p.table or p.statement or None,
+                line=p.place.line if p.place else None,
+                column=p.place.column if p.place else None,
+                remedy=p.remedy or None,
+            )
+            for p in problems
+        )
+    )
 
 
 def _health(planner: Planner) -> HealthCheck:

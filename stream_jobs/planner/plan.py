@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stream_jobs.definitions import DefinitionError, Function, Job, Secret, Table
+from stream_jobs.definitions import Column, DefinitionError, Function, Job, Secret, Table
 from stream_jobs.planner.client import Answer, Planner
 from stream_jobs.planner.function_sets import FunctionSet
 from stream_jobs.planner.functions import prepare
@@ -133,13 +133,8 @@ async def _drafts(planner: Planner, job: Job) -> tuple[list[Draft], tuple[Functi
     known = {function.name.lower(): function for function in (*planner.config.shipped, *job.functions)}
     called: set[Function] = set()
     texts = [Text(normalized(s.sql)) for s in job.statements]
-    computed = [(t, c.name, c.expression) for t in job.tables for c in t.columns if c.expression]
-    answers = await planner.parse([*(t.text for t in texts), *(f"SELECT {e}" for _, _, e in computed)])
-    problems = [
-        problem
-        for (table, column, expression), answer in zip(computed, answers[len(texts) :], strict=True)
-        if (problem := _computed_column(table, column, expression, answer))
-    ]
+    answers = await planner.parse([*(t.text for t in texts), *_computed_queries(job.tables)])
+    problems = _computed_problems(job.tables, answers[len(texts) :])
     drafts: list[Draft] = []
     for statement, text, answer in zip(job.statements, texts, answers, strict=False):
         if not text.text:
@@ -166,6 +161,31 @@ async def _drafts(planner: Planner, job: Job) -> tuple[list[Draft], tuple[Functi
     for answer in answers[len(texts) :]:
         called |= {known[name] for name, _ in functions.calls(Node.read(answer["tree"])) if name in known}
     return drafts, tuple(sorted(called, key=lambda function: function.name))
+
+
+async def check_computed(planner: Planner, table: Table) -> list[Problem]:
+    """What is wrong with the expressions of a table's computed columns. Raises PlannerError.
+
+    The planner is only asked when there are any.
+    """
+    queries = _computed_queries([table])
+    return _computed_problems([table], await planner.parse(queries)) if queries else []
+
+
+def _computed_columns(tables: Iterable[Table]) -> list[tuple[Table, Column]]:
+    return [(table, column) for table in tables for column in table.columns if column.expression]
+
+
+def _computed_queries(tables: Iterable[Table]) -> list[str]:
+    return [f"SELECT {column.expression}" for _, column in _computed_columns(tables)]
+
+
+def _computed_problems(tables: Iterable[Table], answers: Sequence[Answer]) -> list[Problem]:
+    found = (
+        _computed_column(table, column.name, column.expression, answer)
+        for (table, column), answer in zip(_computed_columns(tables), answers, strict=True)
+    )
+    return [problem for problem in found if problem is not None]
 
 
 def _computed_column(table: Table, column: str, expression: str, answer: Answer) -> Problem | None:

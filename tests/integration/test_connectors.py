@@ -405,3 +405,26 @@ def test_given_no_event_time_when_latest_values_are_joined_then_an_upsert_sink_f
             while (found := postgresql.execute(f"SELECT * FROM latest_{tag}")) != [("a", name)]:
                 assert time.monotonic() < deadline, found
                 time.sleep(0.1)
+
+
+def test_given_an_expression_that_is_none_when_a_table_is_defined_then_the_column_is_named(api: Api, tag: str) -> None:
+    columns = {"k": "STRING", "up": {"expression": "UPPER(k"}, "two": {"expression": "k, k"}}
+    body = {
+        "dsName": tag,
+        "tableName": f"odd_{tag}",
+        "dsType": "source",
+        "tableType": "kafka",
+        "dsSchemaColumnVOS": [
+            {"name": name, **({"flinkType": what} if isinstance(what, str) else what)} for name, what in columns.items()
+        ],
+        "jsonFieldVO": {
+            "jsonValue": [
+                {"fieldName": name, "fieldValue": value}
+                for name, value in {"bootstrap_servers": "k:1", "connector_topic": "t", "group_id": "g"}.items()
+            ]
+        },
+    }
+    answer = api.refused("POST", "/ds/addDO", json=body)
+    assert [problem["field"] for problem in answer["problems"]] == ["up", "two"]
+    assert "the expression 'UPPER(k' cannot be read" in answer["msg"]
+    assert "'k, k' cannot be read: it is not a single expression" in answer["msg"]

@@ -82,6 +82,21 @@ ACCEPTED = {
     "name_hidden_by_with": job(
         delays="WITH airlines AS (SELECT carrier, 'x' AS name, delay FROM flights) SELECT * FROM airlines"
     ),
+    "aggregate_then_join": job(
+        delays="SELECT w.carrier, a.name, w.mean FROM (\n"
+        "  SELECT carrier, AVG(delay) AS mean FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR)\n"
+        "  GROUP BY carrier, window_start, window_end\n"
+        ") w LEFT JOIN airlines a ON a.carrier = w.carrier"
+    ),
+    "processing_time_in_a_subquery": job(
+        delays="SELECT x.carrier, a.name, x.delay FROM (SELECT f.*, PROCTIME() AS pt FROM flights f) x\n"
+        "JOIN airlines FOR SYSTEM_TIME AS OF x.pt a ON a.carrier = x.carrier"
+    ),
+    "processing_time_in_the_join": job(
+        delays="SELECT f.carrier, a.name, planes.built + 0E0 FROM flights f\n"
+        "JOIN airlines FOR SYSTEM_TIME AS OF PROCTIME() a ON a.carrier = f.carrier\n"
+        "JOIN planes FOR SYSTEM_TIME AS OF PROCTIME() ON planes.tail = f.plane.tail"
+    ),
     "side_at_an_address": job(
         delays="SELECT f.carrier, p.city.name, delay FROM flights f\n"
         "LEFT JOIN airports p ON p.code = f.carrier AND p.country = 'DE' WHERE p.city.people > 9"
@@ -98,6 +113,10 @@ ACCEPTED = {
         delays="WITH late AS (SELECT carrier, delay, departure AS since FROM flights WHERE delay > 0)\n"
         "SELECT l.carrier, a.name, l.delay + s.fare FROM late l JOIN fares s ON l.carrier = s.carrier\n"
         "JOIN airlines a ON a.carrier = l.carrier"
+    ),
+    "side_topic_behind_a_name_that_hides_a_table": job(
+        delays="WITH flights AS (SELECT f.*, 1 AS n FROM flights f)\n"
+        "SELECT f.carrier, 'x', fare FROM flights f JOIN fares ON f.carrier = fares.carrier"
     ),
     "side_topic_of_latest_values_without_event_time": Job(
         "plain",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,27 +15,31 @@ from sqlmodel import select
 from app.hlink.answers import envelope
 from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections
+from app.hlink.planner import PART as PLANNER
 from app.hlink.tables import routes as tables
 from app.hlink.tables.models import StoredTable
 from app.service import Family, Service
 from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
+from stream_jobs.planner.client import Planner
+from tests.planners import planner_config
 from tests.services import Serve
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]
 
 
-@asynccontextmanager
-async def connected(service: Service) -> AsyncIterator[None]:
-    connections = service.parts[OUTSIDE] = Connections()
-    yield
-    await connections.close()
-
-
 @pytest.fixture
-async def service(serve: Serve) -> tuple[Api, Service]:
-    """The service with its tables only: they need neither planner nor cluster."""
+async def service(serve: Serve, tmp_path: Path) -> tuple[Api, Service]:
+    """The service with its tables only; the planner, which is only asked for expressions, is not started."""
+
+    @asynccontextmanager
+    async def connected(service: Service) -> AsyncIterator[None]:
+        connections = service.parts[OUTSIDE] = Connections()
+        service.parts[PLANNER] = Planner(planner_config(tmp_path))
+        yield
+        await connections.close()
+
     return await serve(Family("tables", [tables.router], ["/ds"], envelope, connected))
 
 

@@ -329,11 +329,6 @@ def test_a_connector_field_is_refused_by_name_value_and_remedy(fields: dict[str,
         ({"flink_type": "INT", "name": ""}, "column (no name): it has no name (give every column a name)"),
         ({"flink_type": "INT", "name": "a\nb"}, "its name 'a\\nb' has characters that cannot be seen (rename it)"),
         ({"flink_type": "INT", "name": " a"}, "its name ' a' begins or ends with a space (remove the space)"),
-        ({"expression": "a; DROP TABLE b"}, "column c: 'a; DROP TABLE b' is more than an expression"),
-        ({"expression": "PROCTIME("}, "column c: in 'PROCTIME(' ')' is missing at the end (balance the parentheses)"),
-        ({"expression": "a) WITH ("}, "column c: in 'a) WITH (' a ')' has no partner (balance the parentheses)"),
-        ({"expression": "a, b INT"}, "column c: 'a, b INT' is more than one expression"),
-        ({"expression": "'open"}, "in ''open' a quotation is not closed (close it with ')"),
     ],
 )
 def test_a_column_is_refused_by_name_and_remedy(column: dict[str, Any], message: str) -> None:
@@ -518,6 +513,23 @@ def test_an_address_as_side_table_takes_its_connector_from_the_fields() -> None:
         "http://h/prices", 1500, "gbk", LookupCache(10, 5000)
     )
     assert to_definition(other("side", "http")).connector == HttpLookup("http://h/prices")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"connector_write_buffer_flush_max_size": "big"}, "'big' is not a size (write a number and its unit, such as"),
+        ({"connector_write_buffer_flush_interval": "2"}, "'2' is not a length of time (write a number and its unit, s"),
+        (
+            {"connector_write_buffer_flush_max_rows": "9999999999"},
+            "9999999999 is too large (the largest is 2147",
+        ),
+        ({"connector_zookeeper_quorum": "z1"}, "connector_zookeeper_quorum: 'z1' is not host:port"),
+    ],
+)
+def test_a_field_is_held_against_its_template(fields: dict[str, str], message: str) -> None:
+    (problem,) = refusals(other("sink", "hbase", [{"name": "id", "flink_type": "STRING"}], **fields))
+    assert message in problem
 
 
 def test_redis_and_hbase_have_their_definitions_though_no_connector_is_published() -> None:

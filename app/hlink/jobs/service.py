@@ -28,6 +28,7 @@ from app.hlink.jobs import versions
 from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
 from app.hlink.uploads import Files
@@ -199,19 +200,7 @@ async def planned(engine: Engine, definition: Job, job_id: int, *, with_plan: bo
     try:
         return await plan_with_keys(engine.planner, engine.connections, definition, str(job_id), with_plan=with_plan)
     except InvalidJob as error:
-        raise InvalidInput(
-            *(
-                Problem(
-                    p.message,
-                    field=p.column or None,
-                    table=p.table or p.statement or None,
-                    line=p.place.line if p.place else None,
-                    column=p.place.column if p.place else None,
-                    remedy=p.remedy or None,
-                )
-                for p in error.problems
-            )
-        ) from None
+        raise refusal(error.problems) from None
     except PlannerError as error:
         raise Unavailable(str(error)) from error
 

@@ -42,6 +42,7 @@ class FieldTemplate:
     required: bool
     default: str = ""
     minimum: int | None = None
+    maximum: int = 2**31 - 1
     tips: str = ""
     format: str = ""
     secret: bool = False
@@ -160,6 +161,9 @@ def check(
                 return
             if one.minimum is not None and int(value) < one.minimum:
                 refuse(one.name, f"{value} is too small", f"the smallest is {one.minimum}")
+                return
+            if int(value) > one.maximum:
+                refuse(one.name, f"{value} is too large", f"the largest is {one.maximum}")
                 return
         if one.choices:
             chosen = next((c for c in one.choices if c.value == value), None)
@@ -328,9 +332,23 @@ def _http_url_fault(text: str) -> tuple[str, str] | None:
     return f"'{text}' is not an address", "write http://host:port"
 
 
+def _size_fault(text: str) -> tuple[str, str] | None:
+    if re.fullmatch(r"\d{1,9}\s*(b|kb|mb|gb)", text):
+        return None
+    return f"'{text}' is not a size", "write a number and its unit, such as 2mb"
+
+
+def _duration_fault(text: str) -> tuple[str, str] | None:
+    if re.fullmatch(r"\d{1,9}\s*(ms|s|min|h)", text):
+        return None
+    return f"'{text}' is not a length of time", "write a number and its unit, such as 2s"
+
+
 _FORMATS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
     "brokers": _brokers_fault,
     "offsets": _offsets_fault,
     "topic": _topic_fault,
     "http_url": _http_url_fault,
+    "size": _size_fault,
+    "duration": _duration_fault,
 }

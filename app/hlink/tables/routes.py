@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request
 from app.errors import InvalidInput, Problem
 from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections, Outcome, unchecked
+from app.hlink.planner import PART as PLANNER
 from app.hlink.requests import body_as
 from app.hlink.tables import column_types, fields, service
 from app.hlink.tables.definition import to_definition
@@ -59,19 +60,19 @@ _COLUMN_DEFAULTS: dict[str, Any] = {"event_time": 0, "join_key": 0, "virtual_par
 
 
 @router.post("/ds/addDO")
-async def add(session: WriteSession, view: TableView) -> Answer[dict[str, Any]]:
+async def add(running: TheService, view: TableView) -> Answer[dict[str, Any]]:
     """新增动作: the definition is checked as a whole; a refusal names every problem."""
-    table = await service.add(session, view)
+    table = await service.add(running.database, running.parts[PLANNER], view)
     return Answer(data={"id": table.id, "tableName": table.alias})
 
 
 @router.put("/ds/modifyDO")
-async def modify(session: WriteSession, view: TableView) -> Answer[TableEdited]:
+async def modify(running: TheService, view: TableView) -> Answer[TableEdited]:
     """修改动作: the whole definition anew; where the mask comes back for a credential, it stays what it was.
 
     Answers the jobs that use the table, and in ``msg`` what the edit means to them.
     """
-    edited = await service.modify(session, view)
+    edited = await service.modify(running.database, running.parts[PLANNER], view)
     return Answer(
         msg=_consequences(edited),
         data=TableEdited(

@@ -10,29 +10,32 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import Conflict, InvalidInput, NotFound, Problem
+from app.database import Database
+from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.hlink.filters import containing, equal
+from app.hlink.planner import refusal
 from app.hlink.tables import fields
 from app.hlink.tables.definition import alias_problems, to_connection, to_definition
 from app.hlink.tables.models import LONGEST_NAME, StoredTable
 from app.hlink.tables.usage import StateEffect, Use, state_effect, uses
 from app.hlink.wire import ConnectorFields, SchemaColumn, TableQuery, TableView
 from stream_jobs.definitions import Table
+from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.plan import check_computed
 
 
-async def add(session: AsyncSession, view: TableView) -> StoredTable:
+async def add(database: Database, planner: Planner, view: TableView) -> StoredTable:
     """Take a table in.
 
-    Raises :class:`~app.errors.InvalidInput` with every problem of the definition, and :class:`~app.errors.Conflict`
-    when another table has its alias.
+    Raises :class:`~app.errors.InvalidInput` with every problem of the definition, :class:`~app.errors.Conflict` when
+    another table has its alias, and :class:`~app.errors.Unavailable` when nothing can read its computed columns.
     """
     table = drafted(view)
-    await refuse_taken_alias(session, table.alias)
-    session.add(table)
-    try:
-        await session.flush()
-    except IntegrityError:  # somebody else took the alias since we looked
-        raise Conflict(_taken(table.alias)) from None
+    await _refuse_unreadable(planner, table)
+    async with database.write() as session:
+        await refuse_taken_alias(session, table.alias)
+        session.add(table)
+        await _flush(session, table.alias)
     return table
 
 
@@ -46,25 +49,41 @@ class Edited:
     state: StateEffect
 
 
-async def modify(session: AsyncSession, view: TableView) -> Edited:
+async def modify(database: Database, planner: Planner, view: TableView) -> Edited:
     """Put a table's new definition in the place of the old one. A running job keeps its version until it is run again.
 
-    Raises :class:`~app.errors.InvalidInput` with every problem of the definition, :class:`~app.errors.NotFound`, and
-    :class:`~app.errors.Conflict` when another table has its new alias.
+    Raises as :func:`add`, and :class:`~app.errors.NotFound`.
     """
     if not view.id:
         raise InvalidInput(Problem("no table is named", field="id", remedy="give the id that /ds/list shows"))
-    table = await find(session, view.id)
-    new = drafted(view, _credentials(table, view))
-    await refuse_taken_alias(session, new.alias, except_id=table.id)
-    edited = Edited(table, table.alias, await uses(session, table.id), _state_effect(table, new))
-    for name in _DEFINITION:
-        setattr(table, name, getattr(new, name))
+    async with database.read() as session:
+        table = await find(session, view.id)
+    await _refuse_unreadable(planner, drafted(view, _credentials(table, view)))
+    async with database.write() as session:
+        table = await find(session, view.id)
+        new = drafted(view, _credentials(table, view))
+        await refuse_taken_alias(session, new.alias, except_id=table.id)
+        edited = Edited(table, table.alias, await uses(session, table.id), _state_effect(table, new))
+        for name in _DEFINITION:
+            setattr(table, name, getattr(new, name))
+        await _flush(session, new.alias)
+    return edited
+
+
+async def _refuse_unreadable(planner: Planner, table: StoredTable) -> None:
+    """Refuses expressions that Flink's parser cannot read. Asked before a transaction: the planner may be starting."""
+    try:
+        if problems := await check_computed(planner, to_definition(table)):
+            raise refusal(problems)
+    except PlannerError as error:
+        raise Unavailable(str(error)) from error
+
+
+async def _flush(session: AsyncSession, alias: str) -> None:
     try:
         await session.flush()
     except IntegrityError:  # somebody else took the alias since we looked
-        raise Conflict(_taken(new.alias)) from None
-    return edited
+        raise Conflict(_taken(alias)) from None
 
 
 async def remove(session: AsyncSession, table_id: int) -> StoredTable:
