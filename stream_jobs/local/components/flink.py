@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import httpx
 import psutil
 
+from stream_jobs import shipped
 from stream_jobs.local import artifacts
 from stream_jobs.local.components.base import Component, Site, Symptom, java_environment, write_log4j
 from stream_jobs.local.ports import LOOPBACK
@@ -94,6 +95,7 @@ class _FlinkProcess(Component):
                 # Beside the connectors, so that each Python job does not bring its own copy.
                 *flink.joinpath("opt").glob("flink-python-*.jar"),
                 *artifacts.paths("flink-lib", self.site.artifacts),
+                *shipped.jars(self.site.artifacts, self.site.installation),
             )
         }
         for present in self.lib.iterdir():
