@@ -29,7 +29,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         known = service.parts[jobs.CLUSTERS] = Clusters(service.settings.flink_timeout_s)
         stack.push_async_callback(known.close)
         resident = await stack.enter_async_context(planner.running(service))
-        service.supervisor.register(KIND, FlinkRunner(PlanSubmitter(service.database, resident), known))
+        service.supervisor.register(KIND, FlinkRunner(PlanSubmitter(service.database, resident, known), known))
         yield
 
 

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from stream_jobs import shipped
+from stream_jobs.definitions import Column, Job, KafkaSink, KafkaSource, Role, Startup, Statement, Table
 from stream_jobs.local.endpoints import Endpoints
+from stream_jobs.planner.client import Planner
+from stream_jobs.planner.functions import prepare
+from stream_jobs.planner.java import compiled_jar
+from stream_jobs.planner.plan import plan
+from stream_jobs.rest import Cluster
+from tests.planners import planner_config
 from tests.services import Api, Json, running_service
 
 CATALOGUE = json.loads((shipped.FOLDER / "functions.json").read_text("utf-8"))["functions"]
@@ -191,6 +203,45 @@ def test_given_wrong_arguments_when_a_job_is_checked_then_the_function_says_what
 
     assert "MASK" in refusal("MASK(k, 'a')")
     assert "HASH_ID" in refusal("HASH_ID(k)")
+
+
+async def test_given_a_cluster_without_our_jar_when_a_job_calls_a_shipped_function_then_the_jar_comes_with_the_job(
+    endpoints: Endpoints,
+    tmp_path: Path,
+    kafka_topic: Callable[..., str],
+    produce: Callable[..., None],
+    consume: Callable[..., list[Any]],
+) -> None:
+    # The stack has our jar, so another version of it is brought: what comes out tells which one ran.
+    usual = planner_config(tmp_path)
+    shutil.copytree(shipped.FOLDER / "java", tmp_path / "java")
+    mask = tmp_path / "java/hlink/udf/Mask.java"
+    mask.write_text(mask.read_text().replace('"*"', '"#"'))
+    ours = compiled_jar(
+        tmp_path / "java", "other", tmp_path, java=usual.java, compiler=usual.compiler, classpath=usual.classpath
+    )
+    config = replace(usual, shipped_jars=(ours, *usual.shipped_jars[1:]))
+    topic, out_topic = kafka_topic("rows"), kafka_topic("out")
+    produce(topic, [{"k": "secret-1234"}])
+    columns = (Column("k", "STRING"),)
+    tables = (
+        Table("rows_in", Role.SOURCE, KafkaSource(endpoints.kafka_bootstrap, topic, "g", Startup.EARLIEST), columns),
+        Table("rows_out", Role.SINK, KafkaSink(endpoints.kafka_bootstrap, out_topic), columns),
+    )
+    job = Job("brings its functions", tables, (Statement("rows_out", "SELECT mask(k) FROM rows_in"),))
+    address = urlsplit(endpoints.flink_url)
+    options = {"rest.address": str(address.hostname), "rest.port": str(address.port)}
+    async with Planner(config) as planner:
+        planned = await plan(planner, job, "7", with_plan=True)
+        assert [function.name for function in planned.functions] == ["MASK"]
+        brought = await asyncio.to_thread(prepare, planned.functions, config, bring_shipped=True)
+        started = await planner.execute(planned.compiled, {**planned.options, **options}, brought)
+    async with Cluster(endpoints.flink_url) as cluster:
+        assert {jar.name for jar in usual.shipped_jars} <= await cluster.libraries()
+        assert ours.name not in await cluster.libraries()
+        rows = await asyncio.to_thread(consume, out_topic, 1, timeout=60)
+        await cluster.cancel(started["jobId"])
+    assert rows == [{"k": "#######1234"}]
 
 
 def test_given_the_embedded_cluster_when_a_job_calls_a_shipped_function_then_it_brings_no_jar(

@@ -16,8 +16,10 @@ from app.supervisor import Run
 from app.supervisor.runners.base import AlreadySubmitted, SubmissionRefused, SubmissionUncertain
 from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.function_sets import FunctionSet
 from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
+from stream_jobs.rest import Clusters, FlinkRestError
 from stream_jobs.sql.diagnosis import Refusal
 
 _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
@@ -26,9 +28,10 @@ _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissio
 class PlanSubmitter:
     """Submits runs of SQL jobs through the planner."""
 
-    def __init__(self, database: Database, planner: Planner) -> None:
+    def __init__(self, database: Database, planner: Planner, clusters: Clusters) -> None:
         self._database = database
         self._planner = planner
+        self._clusters = clusters
 
     async def submit(self, run: Run) -> None:
         """Submit a run under its ``external_id``.
@@ -47,11 +50,11 @@ class PlanSubmitter:
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
         options = {**version.options, **_target(run)}
         try:
-            functions = await asyncio.to_thread(prepare, _functions(version), self._planner.config)
+            functions = await self._functions(version, str(run.spec["flink_url"]))
             answer = await self._planner.execute(fill_in(version.compiled, secrets), options, functions)
         except FunctionFileMissing as error:
             raise SubmissionRefused(str(error)) from error
-        except PlannerError as error:
+        except (PlannerError, FlinkRestError) as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
             return
@@ -64,8 +67,17 @@ class PlanSubmitter:
             raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
         raise SubmissionUncertain(refusal.innermost)
 
+    async def _functions(self, version: JobVersion, flink_url: str) -> FunctionSet:
+        """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
+        functions, config = _called(version), self._planner.config
+        lacking = False
+        if any(not function.sha256 for function in functions):
+            present = await self._clusters.at(flink_url).libraries()
+            lacking = any(jar.name not in present for jar in config.shipped_jars)
+        return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
 
-def _functions(version: JobVersion) -> list[Function]:
+
+def _called(version: JobVersion) -> list[Function]:
     return [Function(**{**fields, "kind": FunctionKind(fields["kind"])}) for fields in version.functions]  # type: ignore[arg-type]
 
 
