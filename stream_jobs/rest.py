@@ -414,10 +414,13 @@ class Cluster:
         except (TypeError, KeyError):
             raise self._garbage("/jobmanager/config") from None
 
-    async def classpath(self) -> list[str]:
-        """The jars that the JobManager was started with."""
+    async def libraries(self) -> frozenset[str]:
+        """The file names of the jars on the JobManager's class path: those that a job need not bring."""
         answer = await self._get("/jobmanager/environment")
-        return [str(entry) for entry in self._list(answer, "classpath")]
+        try:
+            return frozenset(str(entry).replace("\\", "/").rpartition("/")[2] for entry in answer["classpath"])
+        except (TypeError, KeyError):
+            raise self._garbage("/jobmanager/environment") from None
 
     async def incarnation(self) -> str | None:
         """Names this life of the JobManager: another value means that it was restarted and has forgotten its jobs.

@@ -53,7 +53,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         stack.push_async_callback(previewer.close)
         settings = service.settings
         submitter = JobSubmitter(
-            PlanSubmitter(service.database, resident),
+            PlanSubmitter(service.database, resident, known),
             JarSubmitter(service.database, resident, known, Files.of(settings), settings.planner_timeout_s),
         )
         service.supervisor.register(KIND, FlinkRunner(submitter, known))

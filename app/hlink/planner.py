@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from app.hlink.uploads import Files
 from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
 from app.settings import Settings
+from stream_jobs import shipped
 from stream_jobs.definitions import (
     Column,
     JdbcConnection,
@@ -54,6 +56,7 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
         # The loader would hide the planner's classes from the bridge, which is written against them.
         if not jar.name.startswith("flink-table-planner-loader")
     ]
+    shipped_jars = shipped.jars(folder, installation)
     (compiler,) = artifacts.paths("tools", folder)
     return PlannerConfig(
         work_dir=settings.home / "planner",
@@ -64,9 +67,12 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
             *artifacts.paths("flink-lib", folder),
             # Connectors of the user's own; the embedded Flink reads the same folder.
             *sorted((settings.home / "lib").glob("*.jar")),
+            *shipped_jars,
             *sorted((installation.flink / "opt").glob("flink-python-*.jar")),
         ),
         compiler=compiler,
+        shipped=shipped.functions(),
+        shipped_jars=shipped_jars,
         files=Files.of(settings).folder,
         python_executable=settings.python_executable or Path(sys.executable),
         workers=settings.planner_workers,
@@ -77,7 +83,7 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[Planner]:
     """The planner while the service runs; it becomes ready in the background."""
-    planner = Planner(configuration(service.settings), warm_up)
+    planner = Planner(await asyncio.to_thread(configuration, service.settings), warm_up)
 
     def observe(kind: str, outcome: str, seconds: float) -> None:
         PLANNER_REQUESTS.labels(kind, outcome).inc()

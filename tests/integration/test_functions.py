@@ -40,6 +40,8 @@ public class Two extends TableAggregateFunction<Integer, Two.Seen> {
     "shop.Next": "public class Next extends Base { }",
     "shop.Plain": "public class Plain { public String eval(String s) { return s; } }",
     "shop.Closed": "public class Closed extends ScalarFunction { Closed() { } public Long eval(Long n) { return n; } }",
+    "shop.Where": "public class Where extends ScalarFunction { public String eval(String s) { "
+    "return getClass().getProtectionDomain().getCodeSource().getLocation().getPath(); } }",
     "shop.Idle": "public class Idle extends ScalarFunction { }",
 }
 
@@ -138,6 +140,16 @@ def test_given_a_jar_of_functions_when_statements_call_them_then_their_results_a
         f"FROM {shop.words}, LATERAL TABLE({shop.name('split')}(text)) AS t(word, length)"
     )
     assert values(consume(shop.out_topic, 4, timeout=60)) == ["be!3", "or!3", "question!9", "to!3"]
+
+
+def test_given_a_jar_function_when_a_job_calls_it_then_the_cluster_runs_it_from_a_copy_that_came_with_the_job(
+    api: Api, shop: Shop, jar: Path, service: ServiceProcess, consume: Callable[..., list[Any]]
+) -> None:
+    uploaded(api, jar, shop.name("place"), "shop.Where", "SCALAR")
+    shop.run(f"SELECT k, {shop.name('place')}(text) FROM {shop.words}")
+    (place,) = set(values(consume(shop.out_topic, 2, timeout=60)))
+    assert "/blobStorage/" in place
+    assert str(service.home) not in place
 
 
 def test_given_an_aggregate_function_when_rows_are_grouped_then_its_value_is_in_the_sink(
@@ -250,7 +262,7 @@ def test_given_a_table_aggregate_function_when_a_statement_calls_it_then_it_is_r
 @pytest.mark.parametrize(
     ("udf_class", "kind", "words"),
     [
-        ("shop.Nowhere", "SCALAR", ["'shop.Nowhere' is not in the jar", "shop.Next, shop.Shout"]),
+        ("shop.Nowhere", "SCALAR", ["'shop.Nowhere' is not in the jar", "shop.Next, shop.Shout, shop.Where"]),
         ("shop.Plain", "SCALAR", ["extends java.lang.Object", "ScalarFunction", "shop.Shout"]),
         ("shop.Split", "SCALAR", ["is a TABLE function (it extends TableFunction), not SCALAR", "shop.Shout"]),
         ("shop.Shout", "AGGREGATE", ["not AGGREGATE", "shop.Longest"]),

@@ -507,10 +507,10 @@ async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job | Ja
     if not readers:
         return []
     try:
-        names = {entry.rpartition("/")[2] for entry in await flink.at(cluster.address).classpath()}
+        present = await flink.at(cluster.address).libraries()
     except FlinkRestError as error:
         raise Unavailable(f"Cluster {cluster.name!r}: {error}") from error
-    if formats.jar_name() in names:
+    if formats.jar_name() in present:
         return []
     return [
         Problem(

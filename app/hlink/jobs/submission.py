@@ -28,6 +28,7 @@ from app.supervisor.runners.base import (
 )
 from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.function_sets import FunctionSet
 from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.rest import Cluster as FlinkCluster
@@ -56,9 +57,10 @@ class JobSubmitter:
 class PlanSubmitter:
     """Submits runs of SQL jobs through the planner."""
 
-    def __init__(self, database: Database, planner: Planner) -> None:
+    def __init__(self, database: Database, planner: Planner, clusters: Clusters) -> None:
         self._database = database
         self._planner = planner
+        self._clusters = clusters
 
     async def submit(self, run: Run) -> None:
         """Submit a run under its ``external_id``.
@@ -76,13 +78,13 @@ class PlanSubmitter:
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
         options = {**version.options, **await _restored_from(self._planner, run), **_target(run)}
         try:
-            functions = await asyncio.to_thread(prepare, _functions(version), self._planner.config)
+            functions = await self._functions(version, str(run.spec["flink_url"]))
             answer = await self._planner.execute(
                 fill_in(version.compiled, secrets), options, functions, authorization=authorization
             )
         except FunctionFileMissing as error:
             raise SubmissionRefused(str(error)) from error
-        except PlannerError as error:
+        except (PlannerError, FlinkRestError) as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
             return
@@ -102,6 +104,15 @@ class PlanSubmitter:
         except PlannerError as error:
             raise Unreachable(str(error)) from error
         return Inspection(found["complete"], found.get("reason"), found.get("size"))
+
+    async def _functions(self, version: JobVersion, flink_url: str) -> FunctionSet:
+        """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
+        functions, config = _called(version), self._planner.config
+        lacking = False
+        if any(not function.sha256 for function in functions):
+            present = await self._clusters.at(flink_url).libraries()
+            lacking = any(jar.name not in present for jar in config.shipped_jars)
+        return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
 
 
 class JarSubmitter:
@@ -189,7 +200,7 @@ async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
     }
 
 
-def _functions(version: JobVersion) -> list[Function]:
+def _called(version: JobVersion) -> list[Function]:
     return [Function(**{**fields, "kind": FunctionKind(fields["kind"])}) for fields in version.functions]  # type: ignore[arg-type]
 
 
