@@ -204,15 +204,18 @@ def side_topic(api: Api, alias: str, topic: str, columns: Json, **fields: str) -
     return api.table(alias, "side", "kafka", columns, **(values | fields))
 
 
+@pytest.mark.parametrize(("key_format", "key"), [("raw", "a"), ("json", '{"k": "a"}')])
 def test_given_a_topic_of_versions_when_rows_look_it_up_then_each_finds_that_of_its_own_time_and_none_waits(
-    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
+    api: Api, tag: str, key_format: str, key: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
 ) -> None:
     topic, prices, out_topic = kafka_topic("events"), kafka_topic("prices"), kafka_topic("out")
-    produce(prices, [{"k": "a", "price": 1, "since": "2026-01-01 00:00:00"}], key="k")
-    produce(prices, [{"k": "a", "price": 2, "since": "2026-01-01 00:01:00"}], key="k")
+    for price in (1, 2):
+        row = {"k": "a", "price": price, "since": f"2026-01-01 00:0{price - 1}:00", "key": key}
+        produce(prices, [row], key="key")
     produce(topic, [event("a", 30), event("a", 90), event("b", 91)])
     columns = {"k": KEY, "price": "INT", "since": ROWTIME}
-    side = side_topic(api, f"prices_{tag}", prices, columns, side_mode="versioned", idle_timeout="1000")
+    versioned = {"side_mode": "versioned", "idle_timeout": "1000", "key_format": key_format}
+    side = side_topic(api, f"prices_{tag}", prices, columns, **versioned)
     out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "price": "INT"})
     sql = f"SELECT e.k, p.price FROM events_{tag} e LEFT JOIN prices_{tag} p ON p.k = e.k"
     with running(api, api.job(f"versions {tag}", [events(api, tag, topic), side], {out: sql})):

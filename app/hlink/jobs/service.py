@@ -159,6 +159,8 @@ async def add(database: Database, planner: Planner, connections: Connections, vi
     made = await planned(planner, connections, definition, draft.job.id, with_plan=True)
     try:
         async with database.write() as session:
+            # A table may have been removed while the job was planned.
+            await tables.find_all(session, draft.tables, hold=True)
             session.add(draft.job)
             await session.flush()
             session.add_all(draft.links)
