@@ -279,6 +279,56 @@ def test_given_a_database_with_a_cache_when_rows_look_it_up_then_what_was_read_o
         ]
 
 
+MANY_TYPES = {
+    "mysql": {
+        "id": ("int primary key", "1", "INT", "1"),
+        "big": ("bigint", "-5", "BIGINT", "-5"),
+        "huge": ("bigint unsigned", "18446744073709551615", "DECIMAL(20, 0)", "18446744073709551615"),
+        "small": ("smallint", "7", "INT", "7"),
+        "price": ("decimal(10,2)", "12.50", "DECIMAL(10, 2)", "12.50"),
+        "ratio": ("double", "0.25", "DOUBLE", "0.25"),
+        "flag": ("tinyint(1)", "1", "BOOLEAN", "TRUE"),
+        "name": ("varchar(20)", "'ä'", "STRING", "ä"),
+        "day": ("date", "'2026-01-31'", "DATE", "2026-01-31"),
+        "moment": ("datetime(3)", "'2026-01-31 10:20:30.5'", "TIMESTAMP(6)", "2026-01-31 10:20:30.500000"),
+    },
+    "postgresql": {
+        "id": ("integer primary key", "1", "INT", "1"),
+        "big": ("bigint", "-5", "BIGINT", "-5"),
+        "small": ("smallint", "7", "INT", "7"),
+        "price": ("numeric(10,2)", "12.50", "DECIMAL(10, 2)", "12.50"),
+        "ratio": ("double precision", "0.25", "DOUBLE", "0.25"),
+        "flag": ("boolean", "true", "BOOLEAN", "TRUE"),
+        "name": ("varchar(20)", "'ä'", "STRING", "ä"),
+        "day": ("date", "'2026-01-31'", "DATE", "2026-01-31"),
+        "moment": ("timestamp(3)", "'2026-01-31 10:20:30.5'", "TIMESTAMP(6)", "2026-01-31 10:20:30.500000"),
+    },
+}
+
+
+def test_given_what_a_look_at_a_database_proposes_when_a_side_table_is_defined_so_then_its_values_are_read(
+    api: Api, tag: str, database: Database, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    columns = MANY_TYPES[database.kind]
+    database.execute(f"CREATE TABLE many_{tag} ({', '.join(f'{name} {it[0]}' for name, it in columns.items())})")
+    database.execute(f"INSERT INTO many_{tag} VALUES ({', '.join(it[1] for it in columns.values())})")
+    fields = [{"fieldName": name, "fieldValue": value} for name, value in database.fields.items()]
+    fields.append({"fieldName": "table_name", "fieldValue": f"many_{tag}"})
+    look = {"dsType": "side", "tableType": database.kind, "jsonFieldVO": {"jsonValue": fields}}
+    proposed = api.ok("POST", "/ds/test", json=look)["dsSchemaColumnVOS"]
+    assert {column["name"]: column["flinkType"] for column in proposed} == {n: it[2] for n, it in columns.items()}
+    assert [column["name"] for column in proposed if column["joinKey"]] == ["id"]
+
+    side = database.table(api, f"many_{tag}", "side", f"many_{tag}", {column["name"]: column for column in proposed})
+    topic, out_topic = kafka_topic("events"), kafka_topic("out")
+    out = api.kafka_sink(f"out_{tag}", out_topic, dict.fromkeys(columns, "STRING"))
+    values = ", ".join(f"CAST(m.`{name}` AS STRING)" for name in columns)
+    sql = f"SELECT {values} FROM events_{tag} e JOIN many_{tag} m ON m.id = e.j"
+    produce(topic, [event("a", 0, 1)])
+    with running(api, api.job(f"many {tag}", [events(api, tag, topic), side], {out: sql})):
+        assert consume(out_topic, 1, timeout=60) == [{name: it[3] for name, it in columns.items()}]
+
+
 @pytest.mark.parametrize("declared", ["named in the definition", "taken from the database"])
 def test_given_a_statement_that_changes_rows_when_its_sink_is_a_database_then_it_is_written_by_key(
     api: Api, tag: str, database: Database, declared: str, kafka_topic: NewTopic, produce: Produce
