@@ -111,10 +111,14 @@ class Lookups:
 
     rows: dict[str, Json]
     charset: str = "utf-8"
+    token: str = ""
     url: str = ""
     asked: Counter[str] = field(default_factory=Counter)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        if self.token and request.headers["Authorization"] != self.token:
+            request.send_error(401)
+            return
         query = urlsplit(request.path).query
         key = ",".join(f"{name}={value}" for name, value in sorted(parse_qsl(query)))
         if "k=" in key:  # not what the service asks before it runs a job
@@ -166,8 +170,9 @@ def test_given_a_side_table_at_an_address_when_rows_look_it_up_then_its_cache_as
     topic, out_topic = kafka_topic("events"), kafka_topic("out")
     columns = {"k": KEY, "j": {"flinkType": "INT", "joinKey": 1}, "who": "ROW<name STRING, tags ARRAY<STRING>>"}
     out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "name": "STRING", "tag": "STRING"})
-    with serving(Lookups(rows, charset="gbk")) as server:
-        side = api.table(f"rows_{tag}", "side", "http", columns, requestUrl=server.url, charSet="gbk", **CACHE)
+    with serving(Lookups(rows, charset="gbk", token="Bearer t0ken")) as server:
+        fields = {"requestUrl": server.url, "charSet": "gbk", "headers": "Authorization=Bearer t0ken", **CACHE}
+        side = api.table(f"rows_{tag}", "side", "http", columns, **fields)
         join = f"events_{tag} e LEFT JOIN rows_{tag} r ON r.k = e.k AND r.j = e.j"
         sql = f"SELECT e.k, r.who.name, r.who.tags[2] FROM {join}"
         produce(topic, [event("a b", 0, 1)] * 20 + [event("nobody", 1, 1)] * 5)

@@ -242,7 +242,7 @@ async def refuse_taken_alias(session: AsyncSession, alias: str, except_id: int |
         raise Conflict(_taken(alias, f" ('{other.name}', a {other.role} table)"))
 
 
-_ADDRESSES = ("connector_url", "bootstrap_servers", "redis_address")
+_ADDRESSES = ("connector_url", "bootstrap_servers", "redis_address", "requestUrl")
 """Where credentials are sent to."""
 _DEFINITION = (
     "name", "alias", "role", "kind", "schema_type", "version", "ddl_disabled", "schema_file", "columns", "fields",
