@@ -234,6 +234,7 @@ class HttpLookup:
     timeout_ms: int = 5000
     charset: str = "utf-8"
     cache: LookupCache | None = None
+    headers: Mapping[str, str | Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,13 @@ PLANES = Table(
 AIRPORTS = Table(
     "airports",
     Role.SIDE,
-    HttpLookup("http://airports:8080/find?full=1", 1500, "gbk", LookupCache()),
+    HttpLookup(
+        "http://airports:8080/find?full=1",
+        1500,
+        "gbk",
+        LookupCache(),
+        {"Authorization": Secret(PASSWORD), "X-From": "hlink"},
+    ),
     (
         Column("code", "STRING"),
         Column("country", "STRING"),

@@ -111,10 +111,14 @@ class Lookups:
 
     rows: dict[str, Json]
     charset: str = "utf-8"
+    token: str = ""
     url: str = ""
     asked: Counter[str] = field(default_factory=Counter)
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
+        if self.token and request.headers["Authorization"] != self.token:
+            request.send_error(401)
+            return
         query = urlsplit(request.path).query
         key = ",".join(f"{name}={value}" for name, value in sorted(parse_qsl(query)))
         if "k=" in key:  # not what the service asks before it runs a job
@@ -166,8 +170,9 @@ def test_given_a_side_table_at_an_address_when_rows_look_it_up_then_its_cache_as
     topic, out_topic = kafka_topic("events"), kafka_topic("out")
     columns = {"k": KEY, "j": {"flinkType": "INT", "joinKey": 1}, "who": "ROW<name STRING, tags ARRAY<STRING>>"}
     out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "name": "STRING", "tag": "STRING"})
-    with serving(Lookups(rows, charset="gbk")) as server:
-        side = api.table(f"rows_{tag}", "side", "http", columns, requestUrl=server.url, charSet="gbk", **CACHE)
+    with serving(Lookups(rows, charset="gbk", token="Bearer t0ken")) as server:
+        fields = {"requestUrl": server.url, "charSet": "gbk", "headers": "Authorization=Bearer t0ken", **CACHE}
+        side = api.table(f"rows_{tag}", "side", "http", columns, **fields)
         join = f"events_{tag} e LEFT JOIN rows_{tag} r ON r.k = e.k AND r.j = e.j"
         sql = f"SELECT e.k, r.who.name, r.who.tags[2] FROM {join}"
         produce(topic, [event("a b", 0, 1)] * 20 + [event("nobody", 1, 1)] * 5)
@@ -204,15 +209,18 @@ def side_topic(api: Api, alias: str, topic: str, columns: Json, **fields: str) -
     return api.table(alias, "side", "kafka", columns, **(values | fields))
 
 
+@pytest.mark.parametrize(("key_format", "key"), [("raw", "a"), ("json", '{"k": "a"}')])
 def test_given_a_topic_of_versions_when_rows_look_it_up_then_each_finds_that_of_its_own_time_and_none_waits(
-    api: Api, tag: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
+    api: Api, tag: str, key_format: str, key: str, kafka_topic: NewTopic, produce: Produce, consume: Consume
 ) -> None:
     topic, prices, out_topic = kafka_topic("events"), kafka_topic("prices"), kafka_topic("out")
-    produce(prices, [{"k": "a", "price": 1, "since": "2026-01-01 00:00:00"}], key="k")
-    produce(prices, [{"k": "a", "price": 2, "since": "2026-01-01 00:01:00"}], key="k")
+    for price in (1, 2):
+        row = {"k": "a", "price": price, "since": f"2026-01-01 00:0{price - 1}:00", "key": key}
+        produce(prices, [row], key="key")
     produce(topic, [event("a", 30), event("a", 90), event("b", 91)])
     columns = {"k": KEY, "price": "INT", "since": ROWTIME}
-    side = side_topic(api, f"prices_{tag}", prices, columns, side_mode="versioned", idle_timeout="1000")
+    versioned = {"side_mode": "versioned", "idle_timeout": "1000", "key_format": key_format}
+    side = side_topic(api, f"prices_{tag}", prices, columns, **versioned)
     out = api.kafka_sink(f"out_{tag}", out_topic, {"k": "STRING", "price": "INT"})
     sql = f"SELECT e.k, p.price FROM events_{tag} e LEFT JOIN prices_{tag} p ON p.k = e.k"
     with running(api, api.job(f"versions {tag}", [events(api, tag, topic), side], {out: sql})):
@@ -274,6 +282,56 @@ def test_given_a_database_with_a_cache_when_rows_look_it_up_then_what_was_read_o
             {"cached": "before", "fresh": "before"},
             {"cached": "before", "fresh": "after"},
         ]
+
+
+MANY_TYPES = {
+    "mysql": {
+        "id": ("int primary key", "1", "INT", "1"),
+        "big": ("bigint", "-5", "BIGINT", "-5"),
+        "huge": ("bigint unsigned", "18446744073709551615", "DECIMAL(20, 0)", "18446744073709551615"),
+        "small": ("smallint", "7", "INT", "7"),
+        "price": ("decimal(10,2)", "12.50", "DECIMAL(10, 2)", "12.50"),
+        "ratio": ("double", "0.25", "DOUBLE", "0.25"),
+        "flag": ("tinyint(1)", "1", "BOOLEAN", "TRUE"),
+        "name": ("varchar(20)", "'ä'", "STRING", "ä"),
+        "day": ("date", "'2026-01-31'", "DATE", "2026-01-31"),
+        "moment": ("datetime(3)", "'2026-01-31 10:20:30.5'", "TIMESTAMP(6)", "2026-01-31 10:20:30.500000"),
+    },
+    "postgresql": {
+        "id": ("integer primary key", "1", "INT", "1"),
+        "big": ("bigint", "-5", "BIGINT", "-5"),
+        "small": ("smallint", "7", "INT", "7"),
+        "price": ("numeric(10,2)", "12.50", "DECIMAL(10, 2)", "12.50"),
+        "ratio": ("double precision", "0.25", "DOUBLE", "0.25"),
+        "flag": ("boolean", "true", "BOOLEAN", "TRUE"),
+        "name": ("varchar(20)", "'ä'", "STRING", "ä"),
+        "day": ("date", "'2026-01-31'", "DATE", "2026-01-31"),
+        "moment": ("timestamp(3)", "'2026-01-31 10:20:30.5'", "TIMESTAMP(6)", "2026-01-31 10:20:30.500000"),
+    },
+}
+
+
+def test_given_what_a_look_at_a_database_proposes_when_a_side_table_is_defined_so_then_its_values_are_read(
+    api: Api, tag: str, database: Database, kafka_topic: NewTopic, produce: Produce, consume: Consume
+) -> None:
+    columns = MANY_TYPES[database.kind]
+    database.execute(f"CREATE TABLE many_{tag} ({', '.join(f'{name} {it[0]}' for name, it in columns.items())})")
+    database.execute(f"INSERT INTO many_{tag} VALUES ({', '.join(it[1] for it in columns.values())})")
+    fields = [{"fieldName": name, "fieldValue": value} for name, value in database.fields.items()]
+    fields.append({"fieldName": "table_name", "fieldValue": f"many_{tag}"})
+    look = {"dsType": "side", "tableType": database.kind, "jsonFieldVO": {"jsonValue": fields}}
+    proposed = api.ok("POST", "/ds/test", json=look)["dsSchemaColumnVOS"]
+    assert {column["name"]: column["flinkType"] for column in proposed} == {n: it[2] for n, it in columns.items()}
+    assert [column["name"] for column in proposed if column["joinKey"]] == ["id"]
+
+    side = database.table(api, f"many_{tag}", "side", f"many_{tag}", {column["name"]: column for column in proposed})
+    topic, out_topic = kafka_topic("events"), kafka_topic("out")
+    out = api.kafka_sink(f"out_{tag}", out_topic, dict.fromkeys(columns, "STRING"))
+    values = ", ".join(f"CAST(m.`{name}` AS STRING)" for name in columns)
+    sql = f"SELECT {values} FROM events_{tag} e JOIN many_{tag} m ON m.id = e.j"
+    produce(topic, [event("a", 0, 1)])
+    with running(api, api.job(f"many {tag}", [events(api, tag, topic), side], {out: sql})):
+        assert consume(out_topic, 1, timeout=60) == [{name: it[3] for name, it in columns.items()}]
 
 
 @pytest.mark.parametrize("declared", ["named in the definition", "taken from the database"])

@@ -513,6 +513,18 @@ def test_an_address_as_side_table_takes_its_connector_from_the_fields() -> None:
         "http://h/prices", 1500, "gbk", LookupCache(10, 5000)
     )
     assert to_definition(other("side", "http")).connector == HttpLookup("http://h/prices")
+    told = to_definition(other("side", "http", headers="Authorization=Bearer x1\nX-From=hlink"))
+    assert told.connector == HttpLookup(
+        "http://h/prices", headers={"Authorization": Secret("Bearer x1"), "X-From": "hlink"}
+    )
+    assert "x1" not in ddl.create_table(told, "7").text
+
+
+def test_an_address_that_carries_credentials_is_refused_without_repeating_them() -> None:
+    for url in ("http://u:p4ss@h/x", "http://h/x?api_key=p4ss"):
+        (problem,) = refusals(other("side", "http", requestUrl=url))
+        assert "the address carries credentials, and addresses are shown (put them into headers" in problem
+        assert "p4ss" not in problem
 
 
 @pytest.mark.parametrize(

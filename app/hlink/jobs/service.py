@@ -218,6 +218,8 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
     definition = await defined(engine, draft)
     made = await prepared(engine, definition, draft.job.id)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
+        # A table may have been removed while the job was planned.
+        await tables.find_all(session, draft.tables, hold=True)
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
@@ -244,6 +246,7 @@ async def update(engine: Engine, view: JobView) -> Updated:
     made = await prepared(engine, definition, view.id)
     digest, kept_as = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
+        await tables.find_all(session, draft.tables, hold=True)
         job = await _locked(session, view.id)
         for name in ("name", "description", "kind", "cluster_id", "settings"):
             setattr(job, name, getattr(draft.job, name))

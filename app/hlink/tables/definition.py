@@ -363,7 +363,13 @@ class _Draft:
                     properties=self._properties(),
                 )
             case (Role.SIDE, "http"):
-                return HttpLookup(values["requestUrl"], self._number("timeOut"), values["charSet"], self._cache())
+                return HttpLookup(
+                    url=values["requestUrl"],
+                    timeout_ms=self._number("timeOut"),
+                    charset=values["charSet"],
+                    cache=self._cache(),
+                    headers=self._properties("headers"),
+                )
             case (Role.SIDE, "redis"):
                 host, port = fields.brokers(values["redis_address"])[0]
                 password = Secret(self.secrets.get("connector_password", ""))
@@ -402,10 +408,10 @@ class _Draft:
         spelling = self.values["timestamp_format"]
         return JsonFormat(TimestampFormat(spelling) if spelling else None)
 
-    def _properties(self) -> dict[str, str | Secret]:
+    def _properties(self, name: str = "properties") -> dict[str, str | Secret]:
         return {
-            key: Secret(self.secrets[f"properties.{key}"]) if fields.is_secret_property(key) else value
-            for key, value in fields.properties(self.values).items()
+            key: Secret(self.secrets[f"{name}.{key}"]) if fields.is_secret_property(key) else value
+            for key, value in fields.properties(self.values, name).items()
         }
 
     def _jdbc(self) -> JdbcConnection:

@@ -60,7 +60,7 @@ async def modify(database: Database, planner: Planner, view: TableView) -> Edite
         table = await find(session, view.id)
     await _refuse_unreadable(planner, drafted(view, _credentials(table, view)))
     async with database.write() as session:
-        table = await find(session, view.id)
+        table = await find(session, view.id, hold=True)
         new = drafted(view, _credentials(table, view))
         await refuse_taken_alias(session, new.alias, except_id=table.id)
         edited = Edited(table, table.alias, await uses(session, table.id), _state_effect(table, new))
@@ -91,7 +91,7 @@ async def remove(session: AsyncSession, table_id: int) -> StoredTable:
 
     Raises :class:`~app.errors.NotFound`, and :class:`~app.errors.Conflict` naming the jobs that use it.
     """
-    table = await find(session, table_id)
+    table = await find(session, table_id, hold=True)
     if used := await uses(session, table_id):
         names = ", ".join(f"{use.name!r}" + (" (running)" if use.running else "") for use in used)
         raise Conflict(
@@ -182,18 +182,25 @@ def given_values(connector: ConnectorFields | None) -> dict[str, str]:
     return given
 
 
-async def find(session: AsyncSession, table_id: int) -> StoredTable:
-    """The table of that id. Raises :class:`~app.errors.NotFound`."""
-    table = await session.get(StoredTable, table_id)
+async def find(session: AsyncSession, table_id: int, *, hold: bool = False) -> StoredTable:
+    """The table of that id; ``hold`` keeps others from using or changing it until the transaction ends.
+
+    Raises :class:`~app.errors.NotFound`.
+    """
+    table = await session.get(StoredTable, table_id, with_for_update=hold or None)
     if table is None:
         raise NotFound(f"There is no table {table_id}: /ds/list shows those there are")
     return table
 
 
-async def find_all(session: AsyncSession, table_ids: Iterable[int]) -> dict[int, StoredTable]:
-    """The tables of those ids, by id. Raises :class:`~app.errors.NotFound` naming those that are not there."""
+async def find_all(session: AsyncSession, table_ids: Iterable[int], *, hold: bool = False) -> dict[int, StoredTable]:
+    """The tables of those ids, by id; ``hold`` keeps them from being removed until the transaction ends.
+
+    Raises :class:`~app.errors.NotFound` naming those that are not there.
+    """
     wanted = set(table_ids)
-    rows = await session.exec(select(StoredTable).where(col(StoredTable.id).in_(wanted)))
+    query = select(StoredTable).where(col(StoredTable.id).in_(wanted)).order_by(col(StoredTable.id))
+    rows = await session.exec(query.with_for_update(read=True) if hold else query)
     found = {row.id: row for row in rows}
     if missing := sorted(wanted - set(found)):
         raise NotFound(f"There is no table {', '.join(map(str, missing))}: /ds/list shows those there are")
@@ -235,7 +242,7 @@ async def refuse_taken_alias(session: AsyncSession, alias: str, except_id: int |
         raise Conflict(_taken(alias, f" ('{other.name}', a {other.role} table)"))
 
 
-_ADDRESSES = ("connector_url", "bootstrap_servers", "redis_address")
+_ADDRESSES = ("connector_url", "bootstrap_servers", "redis_address", "requestUrl")
 """Where credentials are sent to."""
 _DEFINITION = (
     "name", "alias", "role", "kind", "schema_type", "version", "ddl_disabled", "schema_file", "columns", "fields",
