@@ -26,6 +26,7 @@ JOB = "a" * 32
 CALLS: dict[str, tuple[Any, ...]] = {
     "overview": (),
     "configuration": (),
+    "classpath": (),
     "incarnation": (),
     "jobmanager_metrics": (["a"],),
     "task_managers": (),
@@ -36,6 +37,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "exceptions": (JOB,),
     "job_metrics": (JOB, ["a"]),
     "vertex_metrics": (JOB, "v", ["a"]),
+    "vertex_metric_names": (JOB, "v"),
     "back_pressure": (JOB, "v"),
     "watermarks": (JOB, "v"),
     "savepoint_status": (JOB, "t"),
