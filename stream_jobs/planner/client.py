@@ -259,8 +259,9 @@ class _Process:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, config: PlannerConfig) -> None:
-        classes = await asyncio.to_thread(bridge_classes, config)
-        own_formats = await asyncio.to_thread(formats_jar, config)
+        classes, own_formats = await asyncio.gather(
+            asyncio.to_thread(bridge_classes, config), asyncio.to_thread(formats_jar, config)
+        )
         conf_dir = config.work_dir / "conf"
         await asyncio.to_thread(_write_conf, conf_dir)
         settings = {
