@@ -350,8 +350,9 @@ class _Process:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, config: PlannerConfig) -> None:
-        jar = await asyncio.to_thread(bridge, config)
-        own_formats = await asyncio.to_thread(formats_jar, config)
+        jar, own_formats = await asyncio.gather(
+            asyncio.to_thread(bridge, config), asyncio.to_thread(formats_jar, config)
+        )
         conf_dir = config.work_dir / "conf"
         await asyncio.to_thread(_write_conf, conf_dir)
         settings = {

@@ -163,6 +163,7 @@ def test_given_every_spelling_of_a_time_when_mixed_and_nested_then_each_is_read_
 @pytest.mark.parametrize(
     ("kind", "spelling", "text", "read"),
     [
+        ("TIMESTAMP_LTZ(3)", "auto", "2018-11-26T01:00:00-00:30", "2018-11-26T01:30:00Z"),
         ("TIMESTAMP_LTZ(3)", "rfc3339", "2018-11-26T09:00:00+08:00", "2018-11-26T01:00:00Z"),
         ("TIMESTAMP_LTZ(3)", "epoch-seconds", 1543194000, "2018-11-26T01:00:00Z"),
         ("TIMESTAMP(3)", "epoch-millis", 1543194000001, "2018-11-26 01:00:00.001"),
@@ -173,9 +174,12 @@ def test_given_every_spelling_of_a_time_when_mixed_and_nested_then_each_is_read_
 def test_given_one_spelling_when_windowed_by_it_then_the_window_is_the_moments(
     bench: Bench, kind: str, spelling: str, text: Any, read: str
 ) -> None:
-    later = {"rfc3339": "2018-11-26T10:00:00+08:00", "epoch-seconds": 1543197600, "epoch-millis": 1543197600000}.get(
-        spelling, str(text).replace("01:00", "02:00")
-    )
+    later = {
+        "auto": 1543200000,
+        "rfc3339": "2018-11-26T10:00:00+08:00",
+        "epoch-seconds": 1543197600,
+        "epoch-millis": 1543197600000,
+    }.get(spelling, str(text).replace("01:00", "02:00"))
     columns = {"k": "STRING", "ts": {"flinkType": kind, "timeFormat": spelling, "eventTime": 1}}
     source = bench.source([{"k": "a", "ts": text}, {"k": "b", "ts": later}], columns)
     windows = "TUMBLE(TABLE {}, DESCRIPTOR(ts), INTERVAL '1' HOUR)"
@@ -249,6 +253,19 @@ def test_given_a_dead_letter_topic_when_messages_cannot_be_read_then_it_has_each
     assert letters[2]["text"] == '{"n": "x"}'
     assert (found["parsed"], found["failed"]) == (5, 6)
     assert sum("Source" in vertex["name"] for vertex in script) == 1
+
+
+def test_given_a_dead_letter_topic_when_rows_are_windowed_then_what_could_not_be_read_holds_no_window_up(
+    bench: Bench,
+) -> None:
+    dead = bench.topic("dead")
+    rows = [b"{", {"n": 1, "ts": MOMENT}, {"n": 2, "ts": "?"}, {"n": 3, "ts": "2018-11-26T03:00:00Z"}, b"}"]
+    columns = {"n": "INT", "ts": {**ZONED, "eventTime": 1}}
+    source = bench.source(rows, columns, on_parse_error="dead-letter", dead_letter_topic=dead)
+    windows = "TUMBLE(TABLE {}, DESCRIPTOR(ts), INTERVAL '1' HOUR)"
+    sql = f"SELECT SUM(n), COUNT(*) FROM {windows} GROUP BY window_start, window_end"
+    assert bench.rows(source, sql, {"sum": "INT", "n": "BIGINT"}, 1) == [{"sum": 1, "n": 1}]
+    assert [letter["offset"] for letter in bench.consume(dead, 3, timeout=60)] == [0, 2, 4]
 
 
 def test_given_a_dead_letter_topic_that_does_not_exist_when_run_then_it_is_named(bench: Bench) -> None:
@@ -340,7 +357,9 @@ def test_given_an_avro_schema_when_its_columns_are_sent_back_then_the_table_read
         column["eventTime"] = int(column["name"] == "at")
     own = {"schemaFile": found["schemaFile"], "schemaType": 1}
     messages = [avro(TRADE, one) for one in TRADES]
-    source = bench.source([*messages, messages[0][:-4]], columns, body=own, on_parse_error="skip")
+    # A length of a gigabyte in a message of ten bytes must not be allocated.
+    torn = [messages[0][:-4], b"\x02\x00\xfe\xff\xff\xff\x07\x00\x00\x00"]
+    source = bench.source([*messages, *torn], columns, body=own, on_parse_error="skip")
     legs = "UNNEST(t.legs) AS l (venue, share)"
     sql = f"SELECT id, side, price, note, `at`, seen, `day`, tags, legs, l.venue, l.share FROM {{}} t, {legs}"
     out = {
@@ -358,7 +377,7 @@ def test_given_an_avro_schema_when_its_columns_are_sent_back_then_the_table_read
     }
     with bench.running(source, sql, out) as (job_id, topic):
         rows = bench.consume(topic, 4, timeout=60)
-        assert counts(bench.api, job_id, 1)["parsed"] == 2
+        assert counts(bench.api, job_id, 2)["parsed"] == 2
     assert rows[2] == {
         "id": 2**60 + 1,
         "side": "SELL",
@@ -522,6 +541,18 @@ def test_given_messages_in_a_topic_when_inferred_then_the_columns_read_them_and_
         {"id": 2, "ts": MOMENT, "since": None, "mixed": "x"},
         {"id": 3, "ts": MOMENT, "since": None, "mixed": '{"a":1}'},
     ]
+
+
+def test_given_a_topic_that_is_not_there_or_empty_when_inferred_then_that_is_told(bench: Bench) -> None:
+    sample = {"bootstrap_servers": bench.api.endpoints.kafka_bootstrap, "topic": "no-such-sample"}
+    (problem,) = bench.api.refused("POST", "/ds/schemaInferDO", json=sample)["problems"]
+    assert (problem["field"], "does not exist" in problem["message"]) == ("topic", True)
+    (problem,) = bench.api.refused("POST", "/ds/schemaInferDO", json=sample | {"topic": bench.topic("empty")})[
+        "problems"
+    ]
+    assert "is empty" in problem["message"]
+    answer = bench.api.refused("POST", "/ds/schemaInferDO", json=sample | {"bootstrap_servers": "127.0.0.1:1"})
+    assert answer["msg"].startswith("no Kafka broker answers at 127.0.0.1:1 (connection refused)")
 
 
 def test_given_a_file_of_lines_or_an_array_when_inferred_then_both_say_the_same(api: Api) -> None:

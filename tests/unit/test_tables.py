@@ -13,6 +13,7 @@ from app.errors import InvalidInput
 from app.hlink import catalogue
 from app.hlink.tables import StoredTable, to_definition
 from app.hlink.tables import fields as connector_fields
+from app.hlink.tables.definition import AVRO
 from stream_jobs.definitions import (
     AvroFormat,
     Column,
@@ -579,6 +580,52 @@ def test_the_mask_alone_is_no_password() -> None:
 
 def test_secrets_are_not_in_the_representation() -> None:
     assert "s3cret" not in repr(jdbc("side")) + repr(to_definition(jdbc("side")))
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ({"flink_type": "TIMESTAMP(3)", "time_format": "iso"}, "'iso' is not a way to spell times"),
+        ({"flink_type": "BIGINT", "time_format": "epoch-millis"}, "a BIGINT has no timeFormat"),
+        ({"expression": "PROCTIME()", "time_format": "auto"}, "a computed column is not in the messages"),
+    ],
+)
+def test_a_spelling_of_times_that_cannot_be_is_refused(column: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        to_definition(kafka_source([{"name": "ts", **column}]))
+
+
+def test_a_sink_writes_no_times_as_numbers() -> None:
+    with pytest.raises(InvalidInput, match="a sink cannot write times as numbers"):
+        to_definition(kafka_sink([{"name": "ts", "flink_type": "TIMESTAMP(3)", "time_format": "epoch-millis"}]))
+
+
+def test_dead_letters_need_a_topic_of_their_own() -> None:
+    for fields, message in (
+        ({}, "dead_letter_topic: is required and has no value"),
+        ({"dead_letter_topic": "orders"}, "dead_letter_topic: it is the topic that is read"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            to_definition(kafka_source(on_parse_error="dead-letter", **fields))
+
+
+def test_avro_of_a_registry_or_without_a_schema_is_not_skipped() -> None:
+    for fields, schema in (({"registry_url": "http://registry:8081"}, "{}"), ({}, "")):
+        table = kafka_source(on_parse_error="skip", **fields)
+        table.schema_type, table.schema_file = AVRO, schema
+        with pytest.raises(InvalidInput, match="on_parse_error: Avro messages can be left out only when"):
+            to_definition(table)
+
+
+def test_an_avro_sink_fills_every_field_that_has_no_default() -> None:
+    table = kafka_sink([{"name": "id", "flink_type": "BIGINT"}])
+    fields = [{"name": name, "type": "long"} for name in ("id", "at")]
+    table.schema_type, table.schema_file = AVRO, json.dumps({"type": "record", "name": "r", "fields": fields})
+    with pytest.raises(InvalidInput, match="the Avro schema's fields at have no default"):
+        to_definition(table)
 
 
 # The data files

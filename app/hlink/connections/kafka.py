@@ -141,13 +141,17 @@ class Broker:
             raise
 
     def consumer(self) -> KafkaConsumer:
-        """A consumer that belongs to no group. Raises KafkaError."""
+        """A consumer that belongs to no group. Raises KafkaError. Blocks as :meth:`connect`."""
+        milliseconds = int(CONNECT_TIMEOUT_S * 1000)
         return KafkaConsumer(
             bootstrap_servers=self.servers.split(","),
             client_id="hlink-sample",
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            bootstrap_timeout_ms=milliseconds,
+            request_timeout_ms=milliseconds,
             **self._login(),
         )
 

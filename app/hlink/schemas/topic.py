@@ -8,6 +8,7 @@ import time
 from kafka import TopicPartition
 from kafka.errors import KafkaError
 
+from app.errors import InvalidInput, Problem
 from app.hlink.connections.kafka import Broker, kafka_reason
 from app.hlink.connections.outcome import unreachable
 from app.hlink.tables import fields
@@ -15,6 +16,7 @@ from stream_jobs.definitions import KafkaSource
 
 SAMPLE_S = 10.0
 """The longest that reading sample messages may take."""
+SAMPLE_BYTES = 16 * 1024 * 1024
 
 
 class TopicUnreadable(RuntimeError):
@@ -24,8 +26,8 @@ class TopicUnreadable(RuntimeError):
 async def newest_messages(source: KafkaSource, wanted: int) -> list[tuple[str, str]]:
     """The newest ``wanted`` messages of a topic as text, each with its place, oldest first in each partition.
 
-    Takes at most ``SAMPLE_S`` seconds; what was read until then is answered. Nothing is committed.
-    Raises TopicUnreadable.
+    Takes at most ``SAMPLE_S`` seconds and ``SAMPLE_BYTES``; what was read until then is answered. Nothing is committed.
+    Raises TopicUnreadable, and InvalidInput when there is no such topic.
     """
     servers, broker = source.bootstrap_servers, Broker.of(source)
     if not broker.can_be_asked:
@@ -47,8 +49,12 @@ def _read_newest(broker: Broker, topic: str, wanted: int) -> list[tuple[str, str
     try:
         numbers = consumer.partitions_for_topic(topic)
         if not numbers:
-            raise TopicUnreadable(
-                f"topic '{topic}' does not exist on broker {broker.servers}: create it, or correct it"
+            raise InvalidInput(
+                Problem(
+                    f"topic '{topic}' does not exist on broker {broker.servers}",
+                    field="topic",
+                    remedy="correct topic or bootstrap_servers",
+                )
             )
         partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(partitions)
@@ -57,13 +63,16 @@ def _read_newest(broker: Broker, topic: str, wanted: int) -> list[tuple[str, str
         for partition in partitions:
             consumer.seek(partition, max(first[partition], ends[partition] - share))
         found: list[tuple[str, str]] = []
-        while time.monotonic() < deadline and any(consumer.position(one) < ends[one] for one in partitions):
+        size = 0
+        while size < SAMPLE_BYTES and any(consumer.position(one) < ends[one] for one in partitions):
+            if time.monotonic() > deadline:
+                break
             for partition, records in consumer.poll(timeout_ms=200).items():
-                found += [
-                    (f"partition {partition.partition}, offset {one.offset}", one.value.decode("utf-8", "replace"))
-                    for one in records
-                    if one.value is not None and one.offset < ends[partition]
-                ]
+                for one in records:
+                    if one.value is not None and one.offset < ends[partition]:
+                        place = f"partition {partition.partition}, offset {one.offset}"
+                        found.append((place, one.value.decode("utf-8", "replace")))
+                        size += len(one.value)
         return found[-wanted:]
     finally:
         consumer.close()

@@ -33,6 +33,7 @@ from stream_jobs.definitions import (
     Secret,
     Startup,
     Table,
+    TimeFormat,
     TimestampFormat,
     Watermark,
 )
@@ -302,6 +303,13 @@ class _Draft:
                 "Avro messages can be left out only when they are read by a schema of the table's own",
                 "send the schema in schemaFile, without registry_url, or choose fail",
             )
+        for node in _all(self.nodes):
+            if self.stored.role == Role.SINK and node.time in (TimeFormat.EPOCH_MILLIS, TimeFormat.EPOCH_SECONDS):
+                self.refuse_column(
+                    node.path,
+                    "a sink cannot write times as numbers",
+                    "make the column BIGINT and compute the number in the statement",
+                )
         if values.get("dead_letter_topic") and values["dead_letter_topic"] == values.get("connector_topic"):
             self.refuse_field("dead_letter_topic", "it is the topic that is read", "choose another topic")
 
