@@ -27,7 +27,7 @@ from app.errors import DatabaseFailure
 
 logger = logging.getLogger(__name__)
 
-_IDS = ("id", "jobId", "dsId", "clusterId", "ids", "jobIds")
+_IDS = ("id", "jobId", "jobIds", "dsId", "clusterId", "jarid")
 _DAY_MS = 24 * 3600 * 1000
 _CLEAN_EVERY_S = 3600.0
 _LARGEST_ENVELOPE = 64 * 1024
@@ -106,7 +106,8 @@ def _envelope(body: bytes) -> dict[str, Any]:
 def _subjects(request: Request, data: Any) -> str:
     """The ids in the path, the query and the answer."""
     found = {name: str(value) for name, value in request.path_params.items()}
-    found |= {name: request.query_params[name] for name in _IDS if name in request.query_params}
+    query = request.query_params
+    found |= {name: ",".join(query.getlist(name)) for name in _IDS if name in query}
     if isinstance(data, dict):
         found |= {name: str(data[name]) for name in _IDS if isinstance(data.get(name), int | str)}
     return ", ".join(f"{name}={value}" for name, value in found.items())
