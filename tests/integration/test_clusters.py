@@ -311,6 +311,11 @@ async def test_given_a_token_then_its_name_is_on_the_record_and_in_the_audit_log
     async with running.database.read() as session:
         rows, total = await audit.page(session, [], 0, 10)
     assert (total, rows[0].who, rows[0].subjects, rows[0].success) == (1, "ci", f"id={cluster_id}", True)
+    await api.delete("/cluster/delete", params={"id": cluster_id, "jobId": "\x00" + 600 * "x"})
+    async with running.database.read() as session:
+        rows, total = await audit.page(session, [], 0, 10)
+    assert (total, rows[0].path, rows[0].success) == (2, "/cluster/delete", True)
+    assert rows[0].subjects.startswith(f"id={cluster_id}, ")
     used = {one.name: one.last_used_at for one in await tokens.every(running.database)}
     assert used["ci"] is not None
     assert used["reader"] is None
