@@ -384,7 +384,7 @@ class Cluster:
             timeout=timeout_s,
             trust_env=False,
             limits=httpx.Limits(max_connections=16),
-            auth=None if authorization is None else _Login(self.address, authorization),
+            auth=None if authorization is None else _Login(address, authorization),
         )
         self._timeout_s = timeout_s
 

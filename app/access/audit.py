@@ -27,7 +27,7 @@ from app.errors import DatabaseFailure
 
 logger = logging.getLogger(__name__)
 
-_IDS = ("id", "jobId", "dsId", "clusterId", "ids", "jobIds")
+_IDS = ("id", "jobId", "jobIds", "dsId", "clusterId", "jarid")
 _DAY_MS = 24 * 3600 * 1000
 _CLEAN_EVERY_S = 3600.0
 _LARGEST_ENVELOPE = 64 * 1024
@@ -77,8 +77,8 @@ async def _keep(scope: Scope, status: int, body: bytes) -> None:
         who=caller.name,
         role=caller.role,
         method=scope["method"],
-        path=scope["path"][:LONGEST_PATH],
-        subjects=_subjects(Request(scope), envelope.get("data"))[:LONGEST_PATH],
+        path=_storable(scope["path"]),
+        subjects=_storable(_subjects(Request(scope), envelope.get("data"))),
         success=bool(envelope.get("success", status < 400)),
         code=envelope["code"] if isinstance(envelope.get("code"), int) else status,
     )
@@ -104,12 +104,18 @@ def _envelope(body: bytes) -> dict[str, Any]:
 
 
 def _subjects(request: Request, data: Any) -> str:
-    """The ids in the path, the query and the answer."""
+    """The ids in the path, the query and the answer; what a caller can choose freely comes last."""
+    query = request.query_params
     found = {name: str(value) for name, value in request.path_params.items()}
-    found |= {name: request.query_params[name] for name in _IDS if name in request.query_params}
     if isinstance(data, dict):
         found |= {name: str(data[name]) for name in _IDS if isinstance(data.get(name), int | str)}
+    found |= {name: ",".join(query.getlist(name)) for name in _IDS if name in query and name not in found}
     return ", ".join(f"{name}={value}" for name, value in found.items())
+
+
+def _storable(text: str) -> str:
+    """What every database takes: a request with odd characters in its address must not escape the log."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)[:LONGEST_PATH]
 
 
 async def page(

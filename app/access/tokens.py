@@ -65,9 +65,7 @@ class Tokens:
         digest = digest_of(token)
         if self._setting is not None and hmac.compare_digest(digest, self._setting):
             return Caller(SETTING, Role.ADMIN)
-        await self._read()
-        if digest not in self._valid:
-            await self._read(anew=True)  # it may have been made a moment ago
+        await self._read(anew=digest not in self._valid)  # an unknown one may have been made a moment ago
         found = self._valid.get(digest)
         if found is None:
             return None

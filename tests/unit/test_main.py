@@ -18,6 +18,7 @@ from fastapi import APIRouter, FastAPI
 from typer.testing import CliRunner
 
 import app.service
+from app.access import audit
 from app.cli import app as cli
 from app.main import JsonLines, create_app
 from app.service import Family, Health, ReadSession, Service, WriteSession
@@ -37,6 +38,11 @@ async def _thing(number: int, session: ReadSession) -> str | None:
 @router.post("/{number}")
 async def _make_thing(number: int, session: WriteSession) -> str:
     return str((await create_run(session, "things", f"thing:{number}", {})).id)
+
+
+@router.delete("/{number}")
+async def _break_thing(number: int) -> str:
+    raise ZeroDivisionError("nobody's business either")
 
 
 @asynccontextmanager
@@ -104,6 +110,21 @@ async def test_given_a_route_that_fails_then_its_familys_envelope_answers(tmp_pa
         await client.post("/things/1")
         answer = await client.post("/things/1")
     assert "already has a run" in answer.json()["msg"]
+
+
+async def test_given_a_route_that_breaks_then_the_audit_log_has_it_all_the_same(tmp_path: Path) -> None:
+    async with running(home=tmp_path) as (client, api):
+        with pytest.raises(ZeroDivisionError):  # this transport raises what a server would only log
+            await client.delete("/things/7")
+        async with api.state.service.database.read() as session:
+            (row,), _ = await audit.page(session, [], 0, 10)
+    assert (row.method, row.path, row.subjects, row.success, row.code) == (
+        "DELETE",
+        "/things/7",
+        "number=7",
+        False,
+        500,
+    )
 
 
 async def test_metrics_count_runs_and_requests_by_the_routes_template(tmp_path: Path) -> None:
