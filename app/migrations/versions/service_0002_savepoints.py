@@ -1,7 +1,4 @@
 """Savepoints, and runs that go on from another.
-
-Revision ID: service_0002
-Revises: service_0001
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "hlink_functions"
-down_revision = "hlink_0002"
+revision = "hlink_0004"
+down_revision = "hlink_0003"
 branch_labels = None
 depends_on = None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "service_access"
-down_revision = "service_0001"
+revision = "service_0003"
+down_revision = "service_0002"
 branch_labels = None
 depends_on = None
 
