@@ -1,5 +1,4 @@
-"""Savepoints, and runs that go on from another.
-"""
+"""Savepoints, and runs that go on from another."""
 
 from __future__ import annotations
 
