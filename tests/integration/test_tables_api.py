@@ -450,7 +450,7 @@ async def test_given_a_stored_table_when_its_edit_is_looked_at_then_the_mask_sta
     values = {field["fieldName"]: field for field in shown["jsonFieldVO"]["jsonValue"]}
     values["connector_url"]["fieldValue"] = "jdbc:postgresql://elsewhere:5432/shop"
     answer = (await api.post("/ds/test", json=shown)).json()
-    assert "connector_password: '******' only stands for a value that was saved before" in answer["msg"]
+    assert "connector_password: '******' only stands for what was saved before" in answer["msg"]
 
 
 async def test_given_a_wrong_password_when_a_database_is_looked_at_then_the_check_says_so(

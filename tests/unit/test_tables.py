@@ -305,7 +305,7 @@ def test_unknown_message_format_is_refused() -> None:
         ({"startup_mod": "x"}, "startup_mod: a kafka source table has no such field (did you mean startup_mode?)"),
         ({"properties": "acks"}, "properties: line 1 is not key=value (write one property a line"),
         ({"properties": "a=1\na=2"}, "properties: 'a' is there twice (keep one of the two lines)"),
-        ({"properties": "sasl.jaas.config=******"}, "'******' for sasl.jaas.config only stands for a value that was"),
+        ({"properties": "sasl.jaas.config=******"}, "'******' for sasl.jaas.config only stands for what was"),
     ],
 )
 def test_a_connector_field_is_refused_by_name_value_and_remedy(fields: dict[str, str], message: str) -> None:
@@ -574,7 +574,8 @@ def test_credentials_are_masked_apart_and_kept_when_the_mask_comes_back() -> Non
 def test_the_mask_alone_is_no_password() -> None:
     _, problems = connector_fields.check("sink", "mysql", jdbc("sink", "mysql").fields)
     assert [str(p) for p in problems] == [
-        "connector_password: '******' only stands for a value that was saved before (send the value itself)"
+        "connector_password: '******' only stands for what was saved before for the same address "
+        "(send the value itself)"
     ]
 
 

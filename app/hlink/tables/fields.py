@@ -151,7 +151,11 @@ def check(
         if one.secret:
             secret = (previous or {}).get(one.name) if value == mask() else value
             if secret is None:
-                refuse(one.name, f"'{mask()}' only stands for a value that was saved before", "send the value itself")
+                refuse(
+                    one.name,
+                    f"'{mask()}' only stands for what was saved before for the same address",
+                    "send the value itself",
+                )
                 return
             values[one.name], secrets[one.name] = mask(), secret
             return
@@ -295,7 +299,9 @@ def _take_properties(
         else:
             secret = previous.get(f"{name}.{key}") if value == mask() else value
             if secret is None:
-                refuse(name, f"'{mask()}' for {key} only stands for a value that was saved before", "send the value")
+                refuse(
+                    name, f"'{mask()}' for {key} only stands for what was saved before for the same address", "send it"
+                )
                 continue
             lines[key], secrets[f"{name}.{key}"] = mask(), secret
     values[name] = "\n".join(f"{key}={value}" for key, value in lines.items())

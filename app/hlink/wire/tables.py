@@ -120,7 +120,9 @@ class _TableFields(Wire):
     name: OptionalText = Field(None, alias="dsName")
     alias: OptionalText = Field(None, alias="tableName", description="what SQL calls the table")
     role: OptionalText = Field(None, alias="dsType", description="source, sink, side")
-    kind: OptionalText = Field(None, alias="tableType", description="kafka, mysql, oracle, postgresql")
+    kind: OptionalText = Field(
+        None, alias="tableType", description="kafka, mysql, oracle, postgresql, http, redis, hbase"
+    )
     schema_type: OptionalInt32 = Field(None, alias="schemaType", description="0 JSON, 1 Avro")
     schema_file: OptionalText = Field(None, alias="schemaFile")
     structure: OptionalInt32 = Field(None, alias="structureType", description="0 flat, 1 nested")
