@@ -30,14 +30,15 @@ class Plan:
     options: Mapping[str, str]
     #: Flink's compiled plan as JSON; empty where it was not asked for.
     compiled: str = ""
-    #: The functions that the statements call, in the order of their names.
+    #: The functions that the statements call, in the order of their names, and the statements that create users' own.
     functions: tuple[Function, ...] = ()
+    function_ddl: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
         """The whole job as a script for people, as Flink's own SQL client would take it."""
         settings = "\n".join(f"SET '{key}' = '{value}';" for key, value in sorted(self.options.items()))
-        tables = "\n\n".join(f"{statement};" for statement in self.ddl)
+        tables = "\n\n".join(f"{statement};" for statement in (*self.function_ddl, *self.ddl))
         body = "\n".join(f"{statement};" for statement in self.inserts)
         inserts = body if len(self.inserts) == 1 else f"EXECUTE STATEMENT SET\nBEGIN\n{body}\nEND;"
         return "\n\n".join((settings, tables, inserts))
@@ -62,7 +63,7 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
     answer = await planner.compile(tables.ddl, everything, settings, created, with_plan=with_plan)
     if "error" in answer:
         raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, tables, called)])
-    return Plan(tables.ddl, everything, settings, answer["plan"], called)
+    return Plan(tables.ddl, everything, settings, answer["plan"], called, created.statements)
 
 
 async def explain(planner: Planner, planned: Plan) -> str:
@@ -160,7 +161,9 @@ async def _drafts(planner: Planner, job: Job) -> tuple[list[Draft], tuple[Functi
         raise InvalidJob(problems)
     for answer in answers[len(texts) :]:
         called |= {known[name] for name, _ in functions.calls(Node.read(answer["tree"])) if name in known}
-    return drafts, tuple(sorted(called, key=lambda function: function.name))
+    ordered = tuple(sorted(called, key=lambda function: function.name))
+    functions.refuse_mixed_modules(ordered)
+    return drafts, ordered
 
 
 async def check_computed(planner: Planner, table: Table) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from stream_jobs.definitions import Function, FunctionKind, Statement
 from stream_jobs.problems import InvalidJob, Problem
@@ -42,3 +42,26 @@ def called(root: Node, text: Text, statement: Statement, known: Mapping[str, Fun
     if problems:
         raise InvalidJob(problems)
     return found
+
+
+def refuse_mixed_modules(functions: Iterable[Function]) -> None:
+    """Python finds one module of a name: two files that both have it cannot be used in one job.
+
+    Raises:
+        InvalidJob: naming the functions.
+    """
+    first: dict[str, Function] = {}
+    for function in functions:
+        if function.kind is FunctionKind.PYTHON:
+            module = function.implementation.split(".")[0]
+            other = first.setdefault(module, function)
+            if other.sha256 != function.sha256:
+                raise InvalidJob(
+                    [
+                        Problem(
+                            f"functions {other.name} and {function.name} are of two files that both have a Python "
+                            f"module {module!r}.",
+                            "Upload one file for both, or call one of the modules otherwise.",
+                        )
+                    ]
+                )

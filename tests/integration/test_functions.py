@@ -369,6 +369,16 @@ def test_given_a_zip_of_python_packages_when_a_statement_calls_its_function_then
     api.ok("POST", "/jobs/validate", json=shop.job(f"SELECT k, {shop.name('zipped')}(text) FROM {shop.words}"))
 
 
+def test_given_two_files_with_one_module_name_when_a_job_calls_functions_of_both_then_it_is_refused(
+    api: Api, shop: Shop
+) -> None:
+    names = [shop.name("first"), shop.name("second")]
+    for name in names:
+        uploaded(api, f"# {name}\n{PYTHON}".encode(), name, "texts.backwards", file_name="texts.py")
+    message = shop.refused(f"SELECT {names[0]}(k), {names[1]}(text) FROM {shop.words}")
+    assert f"{names[0]} and {names[1]} are of two files that both have a Python module 'texts'" in message
+
+
 @pytest.mark.parametrize(
     ("source", "udf_class", "words"),
     [
@@ -376,7 +386,9 @@ def test_given_a_zip_of_python_packages_when_a_statement_calls_its_function_then
         (PYTHON, "texts.sideways", "does not define 'sideways'"),
         (PYTHON, "texts.plain", "plain"),
         ("import nowhere_to_be_found as f", "texts.f", "nowhere_to_be_found"),
+        ("-" * 1_000_000 + "1", "texts.f", "is not Python"),
         (PYTHON, "json.backwards", "is there already"),
+        (PYTHON, "__main__.backwards", "is there already"),
         (PYTHON, "backwards", "module.function"),
         (PYTHON, "pkg.texts.backwards", "in a package"),
     ],
@@ -387,3 +399,13 @@ def test_given_python_that_is_no_function_when_it_is_uploaded_then_the_refusal_s
     answer = upload(api, source.encode(), f"f{uuid.uuid4().hex}", udf_class, "PYTHON", file_name="texts.py")
     assert (answer["success"], answer["code"]) == (False, -3), answer
     assert words in answer["msg"]
+
+
+def test_given_a_module_that_hangs_when_it_is_imported_when_it_is_uploaded_then_it_is_refused_and_planning_goes_on(
+    api: Api, shop: Shop
+) -> None:
+    source = "import threading\n" + PYTHON + "\nthreading.Event().wait()\n"
+    answer = upload(api, source.encode(), shop.name("stuck"), "texts.backwards", "PYTHON", file_name="texts.py")
+    assert (answer["success"], answer["code"]) == (False, -3), answer
+    assert "did not answer within" in answer["msg"]
+    api.ok("POST", "/jobs/validate", json=shop.job(f"SELECT k, text FROM {shop.words}"))

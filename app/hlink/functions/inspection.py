@@ -19,8 +19,8 @@ from stream_jobs.definitions import FunctionKind
 
 NEWEST_JAVA = 21
 """The release of the Java runtime that the stack brings: planner and cluster run classes up to this one."""
-LARGEST_CLASS = 16 * 1024**2
-LARGEST_SOURCE = 4 * 1024**2
+LARGEST_CLASS = 2 * 1024**2
+LARGEST_SOURCE = 512 * 1024
 
 _FLINK = "org.apache.flink.table.functions."
 _KINDS = {
@@ -194,7 +194,7 @@ def find_python(path: Path, name: str, wanted: str) -> Found:
         )
     module, _, function = wanted.rpartition(".")
     top = module.split(".")[0]
-    if top in sys.stdlib_module_names or importlib.util.find_spec(top) is not None:
+    if top in sys.stdlib_module_names or top in sys.modules or importlib.util.find_spec(top) is not None:
         raise InvalidInput(
             Problem(
                 f"{name}: a module {top!r} is there already, and yours would not be found",
