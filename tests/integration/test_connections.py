@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from app.errors import Problem
-from app.hlink.connections import CONNECT_TIMEOUT_S, Connections, _Broker, unchecked
+from app.hlink.connections import CONNECT_TIMEOUT_S, Connections, Broker, unchecked
 from stream_jobs.definitions import (
     Column,
     JdbcConnection,
@@ -112,7 +112,7 @@ async def test_a_broker_that_went_away_is_told_at_once(
     await connections.check(table)
     gone = source(nowhere, "orders")
     ((_, client),) = connections._kafka.items()
-    connections._kafka = {_Broker.of(gone.connector): client}
+    connections._kafka = {Broker.of(gone.connector): client}
     began = time.monotonic()
     (problem,) = told(await connections.check(gone))
     assert "(connection refused)" in problem
