@@ -142,6 +142,8 @@ class KafkaSource:
     on_error: OnError = OnError.FAIL
     dead_letter_topic: str = ""
     properties: Mapping[str, str | Secret] = field(default_factory=dict)
+    bounded: bool = False
+    """Ends where the topic ends when the run starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +195,79 @@ class JdbcSink:
     max_retries: int = 3
 
 
-Connector = KafkaSource | KafkaSink | JdbcLookup | JdbcSink
+class KeyFormat(StrEnum):
+    """How a record's key holds a table's key: as a JSON object of its columns, or as the text of the only one."""
+
+    JSON = "json"
+    TEXT = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaLookup:
+    """A topic of changes by key, that a stream looks its rows up in.
+
+    ``versioned``: the table has event time, and a row finds what was valid at its own. Else a row finds the latest
+    value, and nothing waits for the topic; ``zoned`` then is the kind of the *stream's* event time, TIMESTAMP_LTZ(3)
+    or TIMESTAMP(3), because Flink compares the two only when they are of one type.
+    """
+
+    bootstrap_servers: str
+    topic: str
+    group_id: str
+    versioned: bool = False
+    zoned: bool = False
+    key_format: KeyFormat = KeyFormat.JSON
+    format: Format = field(default_factory=JsonFormat)
+    properties: Mapping[str, str | Secret] = field(default_factory=dict)
+    bounded: bool = False
+    """Ends where the topic ends when the run starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLookup:
+    """An address that answers ``GET url?<join key>=<value>`` with one JSON object; 404 is no row.
+
+    ``charset`` is what the answer is asked for in; its own Content-Type says what it is in.
+    """
+
+    url: str
+    timeout_ms: int = 5000
+    charset: str = "utf-8"
+    cache: LookupCache | None = None
+    headers: Mapping[str, str | Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisLookup:
+    """Values by key. No connector for this Flink exists; the options are those of Ververica's ``redis``."""
+
+    host: str
+    port: int
+    database: int
+    password: Secret
+    cache: LookupCache | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HbaseSink:
+    """A table of HBase: one column is its row key, each ROW a column family. No connector for this Flink exists."""
+
+    table: str
+    quorum: str
+    znode_parent: str = "/hbase"
+    buffer_size: str = "2mb"
+    buffer_rows: int = 1000
+    flush_interval: str = "2s"
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewSink:
+    """Rows stay in the process that runs the job, for whoever asked for a preview."""
+
+
+Connector = (
+    KafkaSource | KafkaSink | KafkaLookup | JdbcLookup | JdbcSink | HttpLookup | RedisLookup | HbaseSink | PreviewSink
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +289,32 @@ class Statement:
 
     sink: str
     sql: str
+
+
+class FunctionKind(StrEnum):
+    """What a function takes and gives (wire: ``udfType``); PYTHON is a scalar function written in Python."""
+
+    SCALAR = "SCALAR"
+    TABLE = "TABLE"
+    AGGREGATE = "AGGREGATE"
+    TABLE_AGGREGATE = "TABLEAGG"
+    PYTHON = "PYTHON"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that statements call by ``name``, whatever its case.
+
+    ``implementation`` is a Java class, or ``module.function`` in Python. ``sha256`` names the file that holds it among
+    the uploaded ones, ``suffix`` says what that is: ``jar``, ``py`` or ``zip``. Without a file it is one of those that
+    ship with the product.
+    """
+
+    name: str
+    kind: FunctionKind
+    implementation: str
+    sha256: str = ""
+    suffix: str = ""
 
 
 class CheckpointMode(StrEnum):
@@ -297,12 +397,16 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One Flink job: its tables, a statement for each sink, and how it runs."""
+    """One Flink job: its tables, a statement for each sink, and how it runs.
+
+    ``functions`` are those that its statements may call; planning finds out which ones they do call.
+    """
 
     name: str
     tables: tuple[Table, ...]
     statements: tuple[Statement, ...]
     execution: Execution = field(default_factory=Execution)
+    functions: tuple[Function, ...] = ()
 
     def table(self, name: str) -> Table:
         """The table of that alias; KeyError when the job has none."""

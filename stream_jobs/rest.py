@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
 
@@ -43,6 +45,13 @@ class ClusterError(FlinkRestError):
         super().__init__(address, f"Flink at {address} answered {status}: {message}")
         self.status = status
         self.message = message
+
+
+class LoginRefused(ClusterError):
+    """What stands before the cluster does not let us in: 401 or 403, whoever answers it."""
+
+    def __init__(self, address: str, status: int) -> None:
+        super().__init__(address, status, "the cluster, or the proxy before it, does not accept the login")
 
 
 class JobNotFound(FlinkRestError):
@@ -76,14 +85,20 @@ class _Answer(BaseModel):
 class ClusterOverview(_Answer):
     """``/overview``"""
 
-    taskmanagers: int
+    flink_version: str = Field(alias="flink-version")
+    flink_commit: str = Field("", alias="flink-commit")
+    task_managers: int = Field(alias="taskmanagers")
     slots_total: int = Field(alias="slots-total")
     slots_available: int = Field(alias="slots-available")
     jobs_running: int = Field(alias="jobs-running")
     jobs_finished: int = Field(alias="jobs-finished")
-    jobs_cancelled: int = Field(alias="jobs-cancelled")
+    jobs_canceled: int = Field(alias="jobs-cancelled")
     jobs_failed: int = Field(alias="jobs-failed")
-    flink_version: str = Field(alias="flink-version")
+
+    @property
+    def slots_running(self) -> int:
+        """Slots that hold a task."""
+        return self.slots_total - self.slots_available
 
 
 class TaskCounts(_Answer):
@@ -211,10 +226,10 @@ class Checkpoints(_Answer):
     history: Sequence[Checkpoint] = ()
 
     @property
-    def newest_usable(self) -> str | None:
-        """Where the newest complete checkpoint is that has not been deleted; None without one."""
+    def newest_usable(self) -> Checkpoint | None:
+        """The newest complete checkpoint, unless it has been deleted; None without one."""
         newest = self.latest.completed
-        return newest.external_path if newest is not None and not newest.discarded else None
+        return newest if newest is not None and not newest.discarded else None
 
 
 class JobException(_Answer):
@@ -258,6 +273,13 @@ class TaskManager(_Answer):
     slots: int = Field(0, alias="slotsNumber")
     free_slots: int = Field(0, alias="freeSlots")
     last_heartbeat: EpochMs = Field(0, alias="timeSinceLastHeartbeat")
+
+
+class UploadedJar(_Answer):
+    """A jar on the cluster: ``name`` is what it was uploaded as, ``id`` the cluster's own."""
+
+    id: str
+    name: str
 
 
 class SavepointState(StrEnum):
@@ -306,16 +328,51 @@ def root_cause(stacktrace: str) -> str:
 
 A = TypeVar("A", bound=BaseModel)
 
+_JAR = "application/java-archive"
+
+Authorization = Callable[[str], Awaitable[str | None]]
+"""Finds what to send to the cluster at an address as the header ``Authorization``; None: nothing."""
+
+
+class _Login(httpx.Auth):
+    """Sends what ``find`` found. It is asked at first, and again when that is refused: it may have been changed."""
+
+    def __init__(self, address: str, find: Authorization) -> None:
+        self._address = address
+        self._find = find
+        self._found: str | None = None
+        self._asked = False
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if not self._asked:
+            self._found, self._asked = await self._find(self._address), True
+        response = yield self._with_header(request)
+        if response.status_code in _REFUSED:
+            before, self._found = self._found, await self._find(self._address)
+            if self._found != before:
+                yield self._with_header(request)
+
+    def _with_header(self, request: httpx.Request) -> httpx.Request:
+        request.headers.pop("Authorization", None)
+        if self._found is not None:
+            request.headers["Authorization"] = self._found
+        return request
+
+
+_REFUSED = (401, 403)
+
 
 class Cluster:
     """A Flink cluster by its REST address. Use as ``async with``, or :meth:`close` it.
+
+    The address may have a path, under which a proxy has the cluster; ``authorization`` finds what that proxy asks for.
 
     ``timeout_s`` bounds each request. Every request here may be repeated (what changes something carries an id by
     which Flink knows the repetition), so one that dies with its connection is sent once more; one that runs into
     the time-out is not. Raises :class:`ClusterUnreachable` for what cannot be an address.
     """
 
-    def __init__(self, address: str, timeout_s: float = 5.0) -> None:
+    def __init__(self, address: str, timeout_s: float = 5.0, authorization: Authorization | None = None) -> None:
         try:
             url = httpx.URL(address if "://" in address else f"http://{address}")
         except httpx.InvalidURL as wrong:
@@ -323,7 +380,11 @@ class Cluster:
         self.address = str(url.copy_with(userinfo=b"")).rstrip("/")
         # trust_env: a proxy for the internet must not stand between the service and its cluster.
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=timeout_s, trust_env=False, limits=httpx.Limits(max_connections=16)
+            base_url=url,
+            timeout=timeout_s,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=16),
+            auth=None if authorization is None else _Login(address, authorization),
         )
         self._timeout_s = timeout_s
 
@@ -353,10 +414,13 @@ class Cluster:
         except (TypeError, KeyError):
             raise self._garbage("/jobmanager/config") from None
 
-    async def classpath(self) -> list[str]:
-        """The jars that the JobManager was started with."""
+    async def libraries(self) -> frozenset[str]:
+        """The file names of the jars on the JobManager's class path: those that a job need not bring."""
         answer = await self._get("/jobmanager/environment")
-        return [str(entry) for entry in self._list(answer, "classpath")]
+        try:
+            return frozenset(str(entry).replace("\\", "/").rpartition("/")[2] for entry in answer["classpath"])
+        except (TypeError, KeyError):
+            raise self._garbage("/jobmanager/environment") from None
 
     async def incarnation(self) -> str | None:
         """Names this life of the JobManager: another value means that it was restarted and has forgotten its jobs.
@@ -517,6 +581,30 @@ class Cluster:
             raise self._garbage("/savepoint-disposal")
         return str(answer["request-id"])
 
+    # Programs in jars
+
+    async def jars(self) -> list[UploadedJar]:
+        """The jars that the cluster has; it may forget them when it is restarted."""
+        return [self._read(UploadedJar, one) for one in self._list(await self._get("/jars"), "files")]
+
+    async def upload_jar(self, file: Path, name: str, timeout_s: float) -> str:
+        """Bring a jar to the cluster; returns its id there, which ends with ``name``. Twice makes two of it."""
+        answer = await self._send("POST", "/jars/upload", file=(name, file), timeout_s=timeout_s)
+        if not isinstance(answer, dict) or not isinstance(answer.get("filename"), str):
+            raise self._garbage("/jars/upload")
+        return str(answer["filename"]).rpartition("/")[2]
+
+    async def run_jar(self, jar_id: str, body: Mapping[str, Any], timeout_s: float) -> None:
+        """Run a jar's program, which submits a job; returns when it has. ``body["jobId"]`` makes repeating harmless.
+
+        A program that fails is a :class:`ClusterError` with its root cause; it may have submitted its job before.
+        """
+        await self._send("POST", f"/jars/{jar_id}/run", body=body, timeout_s=timeout_s)
+
+    async def delete_jar(self, jar_id: str) -> None:
+        """Take a jar away from the cluster; the jobs that run from it go on."""
+        await self._send("DELETE", f"/jars/{jar_id}")
+
     # Parts
 
     async def _get(self, path: str, *, job_id: str | None = None, **params: str) -> Any:
@@ -530,10 +618,19 @@ class Cluster:
         job_id: str | None = None,
         params: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        file: tuple[str, Path] | None = None,
+        timeout_s: float | None = None,
     ) -> Any:
-        response = await self._answer(method, path, params, body)
+        with ExitStack() as opened:
+            request: dict[str, Any] = {"params": params, "json": body, "timeout": timeout_s or self._timeout_s}
+            if file is not None:
+                name, path_of_file = file
+                request["files"] = {"jarfile": (name, opened.enter_context(path_of_file.open("rb")), _JAR)}
+            response = await self._answer(method, path, request)
         if response.status_code in (502, 503, 504):  # no leader yet, or a gateway before a cluster that is down
             raise ClusterUnreachable(self.address, f"status {response.status_code}")
+        if response.status_code in _REFUSED:
+            raise LoginRefused(self.address, response.status_code)
         try:
             answer = response.json()
         except (ValueError, RecursionError):
@@ -548,16 +645,14 @@ class Cluster:
         told = next((cause for text in texts if text != "Internal server error." and (cause := root_cause(text))), "")
         raise ClusterError(self.address, response.status_code, told or "without saying why")
 
-    async def _answer(
-        self, method: str, path: str, params: Mapping[str, str] | None, body: Mapping[str, Any] | None
-    ) -> httpx.Response:
+    async def _answer(self, method: str, path: str, request: Mapping[str, Any]) -> httpx.Response:
         again = True
         while True:
             try:
-                return await self._http.request(method, path, params=params, json=body)
+                return await self._http.request(method, path, **request)
             except httpx.TimeoutException as late:
                 raise ClusterUnreachable(
-                    self.address, f"{type(late).__name__} after {self._timeout_s:g} s ({method} {path})"
+                    self.address, f"{type(late).__name__} after {request['timeout']:g} s ({method} {path})"
                 ) from late
             except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError) as broken:
                 if not again:  # the first may have been a kept connection that the cluster has closed
@@ -617,15 +712,24 @@ class Cluster:
 class Clusters:
     """A :class:`Cluster` for each address, made when it is first asked for and kept."""
 
-    def __init__(self, timeout_s: float = 5.0) -> None:
+    def __init__(self, timeout_s: float = 5.0, authorization: Authorization | None = None) -> None:
         self._timeout_s = timeout_s
+        self._authorization = authorization
         self._known: dict[str, Cluster] = {}
 
     def at(self, address: str) -> Cluster:
         """The cluster at this address. Makes no request."""
         if address not in self._known:
-            self._known[address] = Cluster(address, self._timeout_s)
+            self._known[address] = Cluster(address, self._timeout_s, self._authorization)
         return self._known[address]
+
+    def trial(self, address: str, authorization: str | None) -> Cluster:
+        """A cluster that is not kept, to try an address and a login; the caller closes it."""
+
+        async def given(_address: str) -> str | None:
+            return authorization
+
+        return Cluster(address, self._timeout_s, given)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -15,9 +15,10 @@ from typing import Any
 from app.supervisor.models import Run
 from app.supervisor.runners.base import (
     AlreadySubmitted,
+    Inspection,
     Observation,
-    StopOutcome,
-    StopReport,
+    Outcome,
+    Report,
     SubmissionRefused,
     SubmissionUncertain,
     Tail,
@@ -158,18 +159,29 @@ class OutsideRunner:
             for run in runs
         }
 
-    async def stop(self, run: Run, mode: StopMode) -> StopReport:
+    async def stop(self, run: Run, mode: StopMode) -> Report:
         _, stop_fails = self.outside.ask("stop", run.external_id)
         assert run.stop_token is not None
         self.outside.first_time(run.stop_token, run.external_id, mode)
         if mode is StopMode.CANCEL:
             self.outside.end(run.external_id, Seen.CANCELED)
-            return StopReport(StopOutcome.UNDER_WAY)
+            return Report(Outcome.UNDER_WAY)
         if stop_fails is not None:
-            return StopReport(StopOutcome.FAILED, cause=stop_fails)
+            return Report(Outcome.FAILED, cause=stop_fails)
         savepoint = f"/savepoints/{run.stop_token}"
         self.outside.end(run.external_id, Seen.FINISHED, savepoint)
-        return StopReport(StopOutcome.DONE, savepoint=savepoint)
+        return Report(Outcome.DONE, savepoint=savepoint)
+
+    async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
+        _, fails = self.outside.ask("savepoint", run.external_id)
+        if fails is not None:
+            return Report(Outcome.FAILED, cause=fails)
+        if run.external_id not in self.outside.jobs():
+            return Report(Outcome.FAILED, cause="not known")
+        return Report(Outcome.DONE, savepoint=f"/savepoints/{token}")
+
+    async def inspect(self, path: str) -> Inspection:
+        return Inspection(True, size=1)
 
     async def tail(self, run: Run, offset: int) -> Tail:
         text = f"log of {run.external_id}"[offset:]

@@ -8,18 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from app.service import Service
 from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
 from tests.stack import shared_artifacts
 
 Json = dict[str, Any]
+Serve = Callable[..., Awaitable[tuple[httpx.AsyncClient, Service]]]
+"""Starts the service with one family's routes only, in the test's own process: the fixture ``serve``."""
 START_S = 60.0
 
 
@@ -168,11 +171,15 @@ class Api:
         """The answer to ``/jobs/run``, once the job runs: on a busy machine the answer may come before that."""
         answer: Json = self.ok("POST", f"/jobs/run/{job_id}")
         assert answer["jobStatus"] in (1, 9), answer
+        self.wait_for(job_id, 1, timeout_s)
+        return answer
+
+    def wait_for(self, job_id: int, status: int, timeout_s: float = 60) -> None:
+        """Returns once the job has that published status."""
         deadline = time.monotonic() + timeout_s
-        while self.status(job_id) != 1:
+        while self.status(job_id) != status:
             assert time.monotonic() < deadline, self.ok("GET", f"/jobs/overview/{job_id}")
             time.sleep(0.2)
-        return answer
 
     def status(self, job_id: int) -> int:
         return int(self.ok("GET", f"/jobs/{job_id}")["jobStatus"])

@@ -29,7 +29,7 @@ _CODES: Mapping[type[HlinkError], int] = {
     Unavailable: -2,
     Unexpected: -1,
 }
-_BUSINESS_ERROR = 0
+BUSINESS_ERROR = 0
 #: What clients learn from the HTTP status; everything else that was handled is an answer, status 200.
 _STATUSES: Mapping[type[HlinkError], HTTPStatus] = {
     Unauthorised: HTTPStatus.UNAUTHORIZED,
@@ -46,7 +46,7 @@ def envelope(error: HlinkError) -> tuple[int, dict[str, Any]]:
     A refusal is an answer with status 200 and ``success`` false, as clients of the original expect it; ``code`` says
     its kind. What else is known of the error (``problems`` with their places) stands beside the published fields.
     """
-    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), _BUSINESS_ERROR)
+    code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), BUSINESS_ERROR)
     status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), HTTPStatus.OK)
     answer = Answer[None](code=code, msg=error.message, success=False)
     return status, {**error.details, **answer.model_dump(by_alias=True)}

@@ -9,16 +9,29 @@ A family writes a run in its own transaction and lets the supervisor see to it::
 """
 
 from app.supervisor.loop import Pace, Supervisor
-from app.supervisor.models import Event, Run
-from app.supervisor.store import active_run, create_run, events, history, latest_runs, request_stop
-from app.supervisor.transitions import ENDED, Desired, State, StopMode
+from app.supervisor.models import Event, Run, Savepoint
+from app.supervisor.store import (
+    active_run,
+    create_run,
+    events,
+    history,
+    latest_runs,
+    request_restart,
+    request_savepoint,
+    request_stop,
+    savepoints,
+)
+from app.supervisor.transitions import ENDED, Desired, Purpose, SavepointProgress, State, StopMode
 
 __all__ = [
     "ENDED",
     "Desired",
     "Event",
     "Pace",
+    "Purpose",
     "Run",
+    "Savepoint",
+    "SavepointProgress",
     "State",
     "StopMode",
     "Supervisor",
@@ -27,5 +40,8 @@ __all__ = [
     "events",
     "history",
     "latest_runs",
+    "request_restart",
+    "request_savepoint",
     "request_stop",
+    "savepoints",
 ]

@@ -22,6 +22,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "stop.begun": "STOPPING and the attempt's token are committed, nothing was asked of the cluster",
         "stop.asked": "the cluster was asked to stop, what it answered is not committed",
         "stop.noted": "the savepoint's path or the attempt's failure is committed",
+        "savepoint.asked": "a savepoint was asked for, what the cluster answered is not committed",
         "lease.claimed": "runs were claimed, nothing was done with them",
     }
 )

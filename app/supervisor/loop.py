@@ -23,12 +23,12 @@ from app.errors import DatabaseFailure, NotFound
 from app.metrics import FAULTS, TICKS
 from app.supervisor import store
 from app.supervisor.faults import check_the_wish, crash_point
-from app.supervisor.models import Event, Run
+from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.runners.base import (
     AlreadySubmitted,
     Observation,
+    Outcome,
     Runner,
-    StopOutcome,
     SubmissionRefused,
     SubmissionUncertain,
     Tail,
@@ -36,6 +36,7 @@ from app.supervisor.runners.base import (
 )
 from app.supervisor.transitions import (
     Desired,
+    SavepointProgress,
     Seen,
     State,
     StopMode,
@@ -55,6 +56,14 @@ _LOOKS_S = (0.005, 0.005, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 
 
+def _is_submitted(run: Run) -> bool:
+    return run.state not in NOT_YET_SUBMITTED
+
+
+def _is_settled(savepoint: Savepoint) -> bool:
+    return savepoint.state is SavepointProgress.FAILED or savepoint.verified_at is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast the loop goes, in seconds."""
@@ -67,6 +76,8 @@ class Pace:
     """How long a submission whose submitter died may still arrive."""
     look_s: float = 10.0
     """The longest that looking at one place may take."""
+    savepoint_s: float = 600.0
+    """How long a savepoint that was asked for may take."""
     drain_s: float = 5.0
     """How long the end of the service waits for what is under way; the next replica resolves the rest."""
     submissions: int = 4
@@ -88,6 +99,7 @@ class Supervisor:
         self._loop: asyncio.Task[None] | None = None
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._acts: dict[int, asyncio.Task[None]] = {}
+        self._carries: dict[int, asyncio.Task[None]] = {}
         self._submission_slots = asyncio.Semaphore(self.pace.submissions)
         # A place that does not answer holds up its own runs' starts only.
         self._place_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
@@ -108,13 +120,24 @@ class Supervisor:
         if self._loop is not None and run.id not in self._acts:
             self._act(run.id, self._attend(run))
 
+    def kick_savepoint(self, savepoint: Savepoint, run: Run) -> None:
+        """See to a savepoint that was just asked for now instead of at the next tick."""
+        if self._loop is not None:
+            self._carry(savepoint, run, savepoint.requested_at or 0)
+
     async def wait(self, run_id: int, until: Callable[[Run], bool] | None = None, timeout_s: float = 30.0) -> Run:
         """The run, as soon as ``until`` holds for it, or as it is after ``timeout_s``.
 
         By default until it has left CREATED and SUBMITTING. Changes of this replica are seen at once, those of
         others within a tick. Raises :class:`~app.errors.NotFound`.
         """
-        done = until or (lambda run: run.state not in NOT_YET_SUBMITTED)
+        return await self._wait(run_id, Run, run_id, until or _is_submitted, timeout_s)
+
+    async def wait_for_savepoint(self, savepoint: Savepoint, timeout_s: float = 30.0) -> Savepoint:
+        """The savepoint, as soon as it is complete and looked into or has failed, or as it is after ``timeout_s``."""
+        return await self._wait(savepoint.run_id, Savepoint, savepoint.id, _is_settled, timeout_s)
+
+    async def _wait(self, run_id: int, model: type[T], row_id: int, done: Callable[[T], bool], timeout_s: float) -> T:
         deadline = time.monotonic() + timeout_s
         changed = asyncio.Event()
         self._waiting[run_id].add(changed)
@@ -122,12 +145,12 @@ class Supervisor:
             while True:
                 changed.clear()
                 async with self._database.read() as session:
-                    run = await session.get(Run, run_id)
-                if run is None:
-                    raise NotFound(f"There is no run {run_id}", run_id=run_id)
+                    row = await session.get(model, row_id)
+                if row is None:
+                    raise NotFound(f"There is no {model.__name__.lower()} {row_id}", id=row_id)
                 left = deadline - time.monotonic()
-                if done(run) or left <= 0:
-                    return run
+                if done(row) or left <= 0:
+                    return row
                 try:
                     await asyncio.wait_for(changed.wait(), min(left, self.pace.tick_s))
                 except TimeoutError:
@@ -205,24 +228,29 @@ class Supervisor:
         """Hold the runs and set off what is due. Does not wait for what it set off: see :meth:`settled`."""
         held = await self._store.hold()
         places: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
+        needed: set[str] = set()
         for run in held.runs:
             runner = self._runners.get(run.kind)
-            if run.id in self._acts:
-                continue
             if runner is None:
-                self._act(run.id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
+                if run.id not in self._acts:
+                    self._act(run.id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
+                continue
+            place = runner.place(run)
+            needed.add(place)
+            if run.id in self._acts:
                 continue
             if run.state is State.CREATED:
                 self._act(run.id, self._bring_up(runner, run))
                 continue
-            place = runner.place(run)
             places.setdefault((id(runner), place), (runner, place, []))[2].append(run)
         for key, (runner, place, runs) in places.items():
             if key not in self._looks:  # otherwise the last look has not been answered yet
                 look = asyncio.create_task(self._look(runner, place, runs, held.now))
                 self._looks[key] = look
                 look.add_done_callback(partial(self._look_ended, key))
-        for gone in self._unreachable.keys() - {place for _, place in places}:
+        for savepoint, run in await self._store.unsettled_savepoints():
+            self._carry(savepoint, run, held.now)
+        for gone in self._unreachable.keys() - needed:
             del self._unreachable[gone]
         self._ticked_at = time.monotonic()
 
@@ -233,7 +261,7 @@ class Supervisor:
             await asyncio.sleep(0)
 
     def _under_way(self) -> set[asyncio.Task[None]]:
-        return {*self._looks.values(), *self._acts.values()}
+        return {*self._looks.values(), *self._acts.values(), *self._carries.values()}
 
     # Tasks
 
@@ -250,6 +278,15 @@ class Supervisor:
                 del self._acts[run_id]
 
         task.add_done_callback(ended)
+
+    def _carry(self, savepoint: Savepoint, run: Run, now: int) -> None:
+        """See to one savepoint, in one task at a time."""
+        runner = self._runners.get(run.kind)
+        if runner is None or savepoint.id in self._carries:
+            return
+        task = asyncio.create_task(self._recording_faults(run.id, self._make(runner, run, savepoint, now)))
+        self._carries[savepoint.id] = task
+        task.add_done_callback(lambda _: self._carries.pop(savepoint.id, None))
 
     async def _recording_faults(self, run_id: int, what: Coroutine[Any, Any, None]) -> None:
         try:
@@ -323,6 +360,7 @@ class Supervisor:
             crash_point("observation.unrecorded")
             current = await self._store.record(run, what, place)
             self._announce(run.id)
+            await self._go_on(current)
         if current is not None and not current.state.ended and current.desired is Desired.STOPPED:
             await self._bring_down(runner, current, now)
 
@@ -341,7 +379,16 @@ class Supervisor:
             reason += f". Its last known checkpoint: {run.checkpoint}"
         if run.savepoint:
             reason += f". Its savepoint: {run.savepoint}"
-        await self._store.move(run, State.LOST, reason)
+        await self._go_on(await self._store.move(run, State.LOST, reason))
+
+    async def _go_on(self, ended: Run | None) -> None:
+        """Start the run that a restart wrote when this one ended; without this the next tick does."""
+        if ended is None or not ended.state.ended or ended.successor is None:
+            return
+        async with self._database.read() as session:
+            successor = await store.active_run(session, ended.subject)
+        if successor is not None:
+            self.kick(successor)
 
     # Submitting
 
@@ -446,6 +493,7 @@ class Supervisor:
             if known and following(run.state, what.seen) is not None:
                 recorded = await self._store.record(run, what, runner.place(run))
                 self._announce(run.id)
+                await self._go_on(recorded)
                 if recorded is None:
                     return known
                 run = recorded
@@ -477,13 +525,46 @@ class Supervisor:
         crash_point("stop.asked")
         noted: Run | None = run
         if report.savepoint is not None and report.savepoint != run.savepoint:
-            noted = await self._store.note(run, "savepoint", report.savepoint, savepoint=report.savepoint, reason=None)
-        elif report.outcome is StopOutcome.FAILED:
-            reason = f"Attempt {run.stop_attempts} to stop it with {mode} failed and is repeated: {report.cause}"
-            await self._store.note(run, "stop attempt", f"failed: {report.cause}", stop_token=None, reason=reason)
+            noted = await self._store.record_stop_savepoint(run, report.savepoint)
+        elif report.outcome is Outcome.FAILED:
+            await self._store.record_failed_stop(run, report.cause or "no cause was given")
         crash_point("stop.noted")
-        if begins and noted is not None and report.outcome is not StopOutcome.FAILED:
+        if begins and noted is not None and report.outcome is not Outcome.FAILED:
             await self._watch(runner, noted, lambda run: run.state.ended)
+
+    # Savepoints
+
+    async def _make(self, runner: Runner, run: Run, savepoint: Savepoint, now: int) -> None:
+        """Carry a savepoint on until it is settled and looked into, for a moment; the ticks go on with it."""
+        try:
+            settled: Savepoint | None = savepoint
+            if savepoint.state is SavepointProgress.PENDING:
+                settled = await self._finish(runner, run, savepoint, now)
+                self._announce(run.id)
+            if settled is not None and settled.state is SavepointProgress.COMPLETED and settled.path is not None:
+                await self._store.record_inspection(settled, await runner.inspect(settled.path))
+        except Unreachable as unreachable:
+            self._note_unreachable(runner.place(run), unreachable)
+
+    async def _finish(self, runner: Runner, run: Run, savepoint: Savepoint, now: int) -> Savepoint | None:
+        for pause in (0.0, *_LOOKS_S):
+            await asyncio.sleep(pause)
+            report = await runner.savepoint(run, savepoint.token, native=savepoint.native)
+            crash_point("savepoint.asked")
+            if report.outcome is Outcome.DONE:
+                return await self._store.settle_savepoint(
+                    savepoint, run, SavepointProgress.COMPLETED, path=report.savepoint
+                )
+            if report.outcome is Outcome.FAILED:
+                break
+        late = now - (savepoint.requested_at or now) > self.pace.savepoint_s * 1000
+        if report.outcome is Outcome.FAILED and report.passing and not late:
+            await self._store.renew_savepoint(savepoint)
+            return None
+        if report.outcome is Outcome.UNDER_WAY and not late:
+            return None
+        reason = report.cause or f"it was not complete within {self.pace.savepoint_s:g} s"
+        return await self._store.settle_savepoint(savepoint, run, SavepointProgress.FAILED, reason=reason)
 
     # Parts
 

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 from app.database import now_ms
 from app.ids import new_id
-from app.supervisor.transitions import Desired, State, StopMode
+from app.supervisor.transitions import Desired, Purpose, SavepointProgress, State, StopMode
 
 
 def _words(of: type[Any]) -> Enum:
@@ -55,6 +55,10 @@ class Run(SQLModel, table=True):
     """What it is a run of, for instance ``hlink.job:12``; the family's words."""
     spec: dict[str, Any] = Field(sa_type=JSON)
     """What the runner needs to start it. No secrets: this is shown and kept."""
+    successor: dict[str, Any] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    """A restart is asked for: the ``spec`` of the run that begins in the transaction in which this one ends."""
+    predecessor_id: int | None = Field(default=None, sa_type=BigInteger)
+    """The run that this one goes on from."""
     external_id: str = Field(max_length=64, unique=True)
     """Its name outside (Flink's JobID, 32 hex digits): chosen and committed before anything is started."""
 
@@ -84,6 +88,8 @@ class Run(SQLModel, table=True):
     """The last failure's root cause."""
     checkpoint: str | None = Field(default=None, sa_type=Text)
     """Where the last complete checkpoint is."""
+    checkpoint_at: int | None = Field(default=None, sa_type=BigInteger)
+    """When that checkpoint was begun."""
     savepoint: str | None = Field(default=None, sa_type=Text)
     """Where the savepoint of its stop is, once it is complete."""
     restarts: int | None = None
@@ -101,6 +107,46 @@ class Run(SQLModel, table=True):
     started_at: int | None = Field(default=None, sa_type=BigInteger)
     """When it was first seen running."""
     ended_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Savepoint(SQLModel, table=True):
+    """A copy of a run's state that is kept until somebody removes it; written down before it is asked for."""
+
+    __tablename__ = "savepoint"
+    __table_args__ = (
+        Index("savepoints_of_subject", "subject", "id"),
+        Index(
+            "unsettled_savepoints",
+            "run_id",
+            sqlite_where=text("verified_at IS NULL AND state <> 'FAILED'"),
+            postgresql_where=text("verified_at IS NULL AND state <> 'FAILED'"),
+        ),
+    )
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
+
+    id: int = Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
+    run_id: int = Field(foreign_key="run.id", sa_type=BigInteger)
+    subject: str = Field(max_length=128)
+    token: str = Field(max_length=32, unique=True)
+    """Names the attempt (Flink's triggerId) and its folder; committed before the request: asking twice is once."""
+    purpose: Purpose = Field(sa_type=_words(Purpose))
+    native: bool = False
+    """In the state backend's own format: quicker, and for that backend only. Otherwise any backend can read it."""
+    state: SavepointProgress = Field(default=SavepointProgress.PENDING, sa_type=_words(SavepointProgress))
+    path: str | None = Field(default=None, sa_type=Text)
+    reason: str | None = Field(default=None, sa_type=Text)
+    """Why it failed, or why it could not be verified."""
+    requested_at: int | None = Field(
+        default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
+    )
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+    verified: bool | None = None
+    """Whether its metadata could be read and every file that it names is there; None when that cannot be told."""
+    verified_at: int | None = Field(default=None, sa_type=BigInteger)
+    size: int | None = Field(default=None, sa_type=BigInteger)
+    """Bytes of state."""
 
 
 class Event(SQLModel, table=True):

@@ -20,15 +20,27 @@ from app.database import Database, now_ms
 from app.errors import Conflict
 from app.metrics import TRANSITIONS
 from app.supervisor.faults import crash_point
-from app.supervisor.models import Event, Run
-from app.supervisor.runners.base import Observation
-from app.supervisor.transitions import ENDED, Desired, State, StopMode, following, sources
+from app.supervisor.models import Event, Run, Savepoint
+from app.supervisor.runners.base import Inspection, Observation
+from app.supervisor.transitions import (
+    ENDED,
+    MAX_RESTART_STOPS,
+    Desired,
+    Purpose,
+    SavepointProgress,
+    State,
+    StopMode,
+    following,
+    sources,
+)
 
 _CHUNK = 500  # SQLite limits the parameters of a statement
 
 _ACTIVE = col(Run.ended_at).is_(None)
 
-_OBSERVED_COLUMNS = ("exception", "checkpoint", "savepoint", "restarts", "tasks_running", "tasks_total")
+_OBSERVED_COLUMNS = (
+    "exception", "checkpoint", "checkpoint_at", "savepoint", "restarts", "tasks_running", "tasks_total"
+)  # fmt: skip
 
 
 async def create_run(session: AsyncSession, kind: str, subject: str, spec: Mapping[str, Any]) -> Run:
@@ -65,7 +77,7 @@ async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> R
     of mind raises :class:`~app.errors.Conflict`.
     """
     run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
-    if run is None or (run.desired is Desired.STOPPED and run.stop_mode is mode):
+    if run is None or (run.desired is Desired.STOPPED and run.stop_mode is mode and run.successor is None):
         return run
     if run.desired is Desired.STOPPED and mode is not StopMode.CANCEL:
         raise Conflict(
@@ -74,6 +86,31 @@ async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> R
             run_id=run.id,
             stop_mode=run.stop_mode,
         )
+    return await _ask_to_stop(session, run, mode, None, "stop requested", str(mode))
+
+
+async def request_restart(session: AsyncSession, subject: str, spec: Mapping[str, Any]) -> Run | None:
+    """Note that the subject's active run is to stop with a savepoint, from which a run with ``spec`` then goes on.
+
+    The new run is written in the transaction in which the old one ends, with ``spec["restore"]`` set to the
+    savepoint, or to the newest checkpoint when the old one failed or was lost meanwhile. When it cannot be stopped,
+    it goes on as before. In the caller's transaction; None when there is no active run. Raises
+    :class:`~app.errors.Conflict` when it is being started, stopped or restarted.
+    """
+    run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
+    if run is None:
+        return None
+    if run.desired is Desired.STOPPED:
+        doing = "restarted" if run.successor is not None else "stopped"
+        raise Conflict(f"{subject} is already being {doing}", subject=subject, run_id=run.id)
+    if run.state in (State.CREATED, State.SUBMITTING):
+        raise Conflict(f"{subject} is still being started: restart it when it runs", subject=subject, run_id=run.id)
+    return await _ask_to_stop(session, run, StopMode.SAVEPOINT, dict(spec), "restart requested", None)
+
+
+async def _ask_to_stop(
+    session: AsyncSession, run: Run, mode: StopMode, successor: dict[str, Any] | None, what: str, message: str | None
+) -> Run | None:
     asked = await _update(
         session,
         run.id,
@@ -83,11 +120,50 @@ async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> R
         stop_token=None,
         stop_attempts=0,
         stop_attempted_at=None,
+        successor=successor,
     )
     if asked is not None:
-        _tell(session, asked, "stop requested", str(mode))
+        _tell(session, asked, what, message)
         await session.flush()
     return asked
+
+
+async def request_savepoint(session: AsyncSession, subject: str, *, native: bool = False) -> Savepoint:
+    """Note that a savepoint of the subject's active run is to be made; the run goes on.
+
+    In the caller's transaction. One that is asked for already is answered again. Raises
+    :class:`~app.errors.Conflict` when nothing runs.
+    """
+    run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
+    if run is None or run.state not in (State.RUNNING, State.RESTARTING):
+        how = run.state.lower() if run is not None else "not running"
+        raise Conflict(f"{subject} is {how}: a savepoint can be made of what runs", subject=subject)
+    pending = await session.exec(
+        select(Savepoint).where(
+            Savepoint.run_id == run.id,
+            Savepoint.state == SavepointProgress.PENDING,
+            Savepoint.purpose == Purpose.REQUEST,
+        )
+    )
+    savepoint = pending.first()
+    if savepoint is None:
+        savepoint = _savepoint(run, Purpose.REQUEST, native=native)
+        session.add(savepoint)
+        _tell(session, run, "savepoint requested")
+        await session.flush()
+    return savepoint
+
+
+def _savepoint(run: Run, purpose: Purpose, *, native: bool = False, token: str | None = None) -> Savepoint:
+    return Savepoint(
+        run_id=run.id, subject=run.subject, token=token or secrets.token_hex(16), purpose=purpose, native=native
+    )
+
+
+async def savepoints(session: AsyncSession, subject: str, limit: int = 50, offset: int = 0) -> Sequence[Savepoint]:
+    """The subject's savepoints, newest first, whatever became of them."""
+    query = select(Savepoint).where(Savepoint.subject == subject).order_by(col(Savepoint.id).desc())
+    return (await session.exec(query.offset(offset).limit(limit))).all()
 
 
 async def active_run(session: AsyncSession, subject: str) -> Run | None:
@@ -293,9 +369,142 @@ class Store:
             "stop_attempted_at": now_ms(),
         }
         message = f"{run.stop_mode}, attempt {run.stop_attempts + 1}"
-        if run.state is State.STOPPING:
-            return await self.note(run, "stop attempt", message, **attempt)
-        return await self.move(run, State.STOPPING, message=message, **attempt)
+        async with self._database.write() as session:
+            if run.state is State.STOPPING:
+                begun = await _update(session, run.id, self._mine(run), **attempt)
+            else:
+                begun = await self._move(session, run, State.STOPPING, **attempt)
+            if begun is not None:
+                self._tell(session, begun, "stop attempt" if run.state is State.STOPPING else "state", message)
+                if begun.stop_mode in (StopMode.SAVEPOINT, StopMode.DRAIN):
+                    purpose = Purpose.STOP if begun.successor is None else Purpose.RESTART
+                    session.add(_savepoint(begun, purpose, token=begun.stop_token))
+                await session.flush()
+                crash_point("transition.uncommitted")
+        return begun
+
+    async def record_stop_savepoint(self, run: Run, path: str) -> Run | None:
+        """Note that the savepoint of the stop is complete; that the run has ended is for observing to show."""
+        async with self._database.write() as session:
+            noted = await _update(session, run.id, self._mine(run), savepoint=path, reason=None)
+            if noted is not None:
+                await self._settle_stop_savepoint(session, noted)
+                self._tell(session, noted, "savepoint", path)
+                await session.flush()
+        return noted
+
+    async def record_failed_stop(self, run: Run, cause: str) -> Run | None:
+        """Note that an attempt to stop came to nothing: the next one gets a new token, or a restart is given up."""
+        gives_up = run.successor is not None and run.stop_attempts >= MAX_RESTART_STOPS
+        async with self._database.write() as session:
+            if gives_up:
+                reason = f"Not restarted, it goes on as before: {run.stop_attempts} savepoints failed. {cause}"
+                noted = await self._move(
+                    session,
+                    run,
+                    State.RUNNING,
+                    reason=reason,
+                    desired=Desired.RUNNING,
+                    stop_mode=None,
+                    stop_token=None,
+                    successor=None,
+                )
+            else:
+                reason = f"Attempt {run.stop_attempts} to stop it with {run.stop_mode} failed and is repeated: {cause}"
+                noted = await _update(session, run.id, self._mine(run), stop_token=None, reason=reason)
+            if noted is not None:
+                await _settle(session, run.stop_token, SavepointProgress.FAILED, reason=cause)
+                self._tell(session, noted, "state" if gives_up else "stop attempt", reason)
+                await session.flush()
+        return noted
+
+    # Savepoints
+
+    async def unsettled_savepoints(self) -> Sequence[tuple[Savepoint, Run]]:
+        """Savepoints that are to be made, and those that are complete and not looked into, each with its run.
+
+        Of runs that this replica holds, and of those that have ended, which nobody holds. A savepoint that a stop
+        makes comes with the stop.
+        """
+        waiting = (col(Savepoint.state) == SavepointProgress.PENDING) & (col(Savepoint.purpose) == Purpose.REQUEST)
+        query = (
+            select(Savepoint, Run)
+            .join(Run, col(Run.id) == Savepoint.run_id)
+            .where(
+                col(Savepoint.verified_at).is_(None),
+                col(Savepoint.state) != SavepointProgress.FAILED,
+                or_(waiting, col(Savepoint.state) == SavepointProgress.COMPLETED),
+                or_(col(Run.lease_owner) == self.owner, ~_ACTIVE),
+            )
+            .order_by(col(Savepoint.id))
+            .limit(_CHUNK)
+        )
+        async with self._database.read() as session:
+            return (await session.exec(query)).all()
+
+    async def settle_savepoint(
+        self, savepoint: Savepoint, run: Run, progress: SavepointProgress, *, path: str | None = None, reason: str = ""
+    ) -> Savepoint | None:
+        """Note how a savepoint that was asked for came out. None when somebody was faster."""
+        async with self._database.write() as session:
+            settled = await _settle(session, savepoint.token, progress, path=path, reason=reason or None)
+            if settled is not None:
+                self._tell(session, run, "savepoint", path or f"failed: {reason}")
+                await session.flush()
+        return settled
+
+    async def renew_savepoint(self, savepoint: Savepoint) -> None:
+        """A new token for the next attempt: the outside system answers a used one with what became of it."""
+        async with self._database.write() as session:
+            await session.exec(
+                update(Savepoint)
+                .where(col(Savepoint.token) == savepoint.token, col(Savepoint.state) == SavepointProgress.PENDING)
+                .values(token=secrets.token_hex(16))
+                .execution_options(synchronize_session=False)
+            )
+
+    async def record_inspection(self, savepoint: Savepoint, found: Inspection) -> None:
+        """Note what the savepoint's own files say."""
+        async with self._database.write() as session:
+            await session.exec(
+                update(Savepoint)
+                .where(col(Savepoint.id) == savepoint.id)
+                .values(verified=found.complete, verified_at=now_ms(), reason=found.reason, size=found.size)
+                .execution_options(synchronize_session=False)
+            )
+
+    async def _settle_stop_savepoint(self, session: AsyncSession, run: Run) -> None:
+        """The savepoint of a stop is settled with what is known of its run."""
+        if run.stop_token is None:
+            return
+        if run.savepoint is not None:
+            await _settle(session, run.stop_token, SavepointProgress.COMPLETED, path=run.savepoint)
+        elif run.state in ENDED:
+            reason = f"the run was {run.state.lower()} before it was complete"
+            await _settle(session, run.stop_token, SavepointProgress.FAILED, reason=reason)
+
+    async def _succeed(self, session: AsyncSession, run: Run) -> None:
+        """Write down the run that a restart asked for, in the transaction in which this one ends."""
+        if run.successor is None:
+            return
+        restore = {State.FINISHED: run.savepoint, State.FAILED: run.checkpoint, State.LOST: run.checkpoint}.get(
+            run.state
+        )
+        if restore is None:
+            known = "a savepoint" if run.state is State.FINISHED else "a checkpoint that is known"
+            run.reason = f"Not restarted: it was {run.state.lower()} without {known}. {run.reason or ''}".strip()
+            self._tell(session, run, "restart", run.reason)
+            return
+        following_run = Run(
+            kind=run.kind,
+            subject=run.subject,
+            spec={**run.successor, "restore": restore},
+            external_id=secrets.token_hex(16),
+            predecessor_id=run.id,
+        )
+        session.add(following_run)
+        await session.flush()
+        self._tell(session, following_run, "created", f"goes on from {restore}")
 
     # Observations
 
@@ -325,6 +534,8 @@ class Store:
                 recorded = await _update(session, run.id, self._mine(run), **columns)
             if recorded is None:
                 return None
+            if "savepoint" in news:
+                await self._settle_stop_savepoint(session, recorded)
             if target is not None:
                 self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}")
             elif observation.raw != run.observed:
@@ -375,6 +586,9 @@ class Store:
         moved = await _update(session, run.id, self._mine(run) & allowed, state=target, **columns)
         if moved is not None:
             TRANSITIONS.labels(target).inc()
+            if target in ENDED:
+                await self._settle_stop_savepoint(session, moved)
+                await self._succeed(session, moved)
         return moved
 
     def _tell(self, session: AsyncSession, run: Run, what: str, message: str | None = None) -> None:
@@ -391,6 +605,25 @@ async def _update(session: AsyncSession, run_id: int, guard: ColumnElement[bool]
     )
     run: Run | None = changed.scalars().first()
     return run
+
+
+async def _settle(
+    session: AsyncSession,
+    token: str | None,
+    progress: SavepointProgress,
+    *,
+    path: str | None = None,
+    reason: str | None = None,
+) -> Savepoint | None:
+    changed = await session.exec(
+        update(Savepoint)
+        .where(col(Savepoint.token) == token, col(Savepoint.state) == SavepointProgress.PENDING)
+        .values(state=progress, path=path, reason=reason, ended_at=now_ms())
+        .returning(Savepoint)
+        .execution_options(populate_existing=True, synchronize_session=False)
+    )
+    savepoint: Savepoint | None = changed.scalars().first()
+    return savepoint
 
 
 def _tell(session: AsyncSession, run: Run, what: str, message: str | None = None, by: str | None = None) -> None:

@@ -49,6 +49,22 @@ class StopMode(StrEnum):
     """At once, without a savepoint."""
 
 
+class Purpose(StrEnum):
+    """Why a savepoint is made."""
+
+    REQUEST = "REQUEST"
+    """Somebody asked for one; the run goes on."""
+    STOP = "STOP"
+    RESTART = "RESTART"
+
+
+class SavepointProgress(StrEnum):
+    PENDING = "PENDING"
+    """It is to be made, or being made."""
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
 class Seen(StrEnum):
     """What an outside system says of a run, in words that all kinds share."""
 
@@ -76,8 +92,8 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     State.SUBMITTING: frozenset({State.RUNNING, State.RESTARTING, State.STOPPING}) | _ENDS,
     State.RUNNING: frozenset({State.RESTARTING, State.STOPPING}) | _ENDS,
     State.RESTARTING: frozenset({State.RUNNING, State.STOPPING}) | _ENDS,
-    # Not back to RUNNING: a stop with savepoint that failed is tried again, and what the job does is `observed`.
-    State.STOPPING: _ENDS,
+    # RUNNING only when a restart is given up. What the job does meanwhile is `observed`: see `following`.
+    State.STOPPING: _ENDS | {State.RUNNING},
     **{state: frozenset[State]() for state in _ENDS},
 }
 """State -> what may follow it. Everything else is refused by the store's guarded UPDATE."""
@@ -108,6 +124,8 @@ def following(state: State, seen: Seen) -> State | None:
         target = State.RESTARTING if state is State.RUNNING else None
     else:
         target = _FOLLOWS_SEEN.get(seen)
+    if state is State.STOPPING and target not in ENDED:
+        return None  # a stop with savepoint that failed is tried again
     return target if target in ALLOWED[state] else None
 
 
@@ -148,6 +166,10 @@ def on_unknown_submission(
     if attempts >= MAX_ATTEMPTS:
         return Verdict.FAILED if since_attempt_s >= grace_s else Verdict.WAIT
     return Verdict.SUBMIT if since_attempt_s >= backoff_s(attempts) else Verdict.WAIT
+
+
+MAX_RESTART_STOPS = 3
+"""Attempts to stop a run for its restart before the restart is given up and the run goes on."""
 
 
 def backoff_s(attempts: int, longest_s: float = 60.0) -> float:

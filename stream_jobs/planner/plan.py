@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stream_jobs.definitions import DefinitionError, Job, Secret, Table
+from stream_jobs.definitions import Column, DefinitionError, Function, Job, Secret, Table
 from stream_jobs.planner.client import Answer, Planner
+from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.functions import prepare
 from stream_jobs.problems import InvalidJob, Problem
-from stream_jobs.sql import diagnosis, options, statements
+from stream_jobs.sql import ddl, diagnosis, functions, options, statements
 from stream_jobs.sql.declaration import Declaration, declare
 from stream_jobs.sql.diagnosis import Refusal
 from stream_jobs.sql.lookup import ExpandedStars
@@ -28,6 +30,8 @@ class Plan:
     options: Mapping[str, str]
     #: Flink's compiled plan as JSON; empty where it was not asked for.
     compiled: str = ""
+    #: The functions that the statements call, in the order of their names.
+    functions: tuple[Function, ...] = ()
 
     @property
     def sql(self) -> str:
@@ -48,19 +52,23 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
         PlannerError: the planner could not answer.
     """
     tables = _tables(job, job_id)
-    drafts = await _drafts(planner, job)
-    inserts = await asyncio.gather(*(_insert(planner, job, d, tables) for d in drafts))
+    if job.execution.options:
+        await _check_options(planner, job.execution.options)
+    drafts, called = await _drafts(planner, job)
+    created = await asyncio.to_thread(prepare, called, planner.config)
+    inserts = await asyncio.gather(*(_insert(planner, job, d, job_id, created) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
     everything = (*(i.sql for i in inserts), *tables.inserts)
-    answer = await planner.compile(tables.ddl, everything, settings, with_plan=with_plan)
+    answer = await planner.compile(tables.ddl, everything, settings, created, with_plan=with_plan)
     if "error" in answer:
-        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, tables)])
-    return Plan(tables.ddl, everything, settings, answer["plan"])
+        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, tables, called)])
+    return Plan(tables.ddl, everything, settings, answer["plan"], called)
 
 
 async def explain(planner: Planner, planned: Plan) -> str:
     """Flink's optimized plan of a planned job, as text."""
-    answer = await planner.explain(planned.ddl, planned.inserts, planned.options)
+    created = await asyncio.to_thread(prepare, planned.functions, planner.config)
+    answer = await planner.explain(planned.ddl, planned.inserts, planned.options, created)
     return str(answer.get("explanation", ""))
 
 
@@ -109,16 +117,24 @@ def _tables(job: Job, job_id: str) -> _Tables:
     return _Tables(tuple(made))
 
 
-async def _drafts(planner: Planner, job: Job) -> list[Draft]:
-    """All statements parsed; computed columns along with them, since they are SQL that a user wrote."""
+async def _check_options(planner: Planner, given: Mapping[str, str]) -> None:
+    faults = await planner.check_options(given)
+    if faults:
+        raise InvalidJob(
+            [
+                Problem(f"the option cannot be {given[name]!r}: {why}.", "Correct it or leave it out.", column=name)
+                for name, why in faults.items()
+            ]
+        )
+
+
+async def _drafts(planner: Planner, job: Job) -> tuple[list[Draft], tuple[Function, ...]]:
+    """All statements parsed, and the functions that they call; computed columns, which are a user's SQL, too."""
+    known = {function.name.lower(): function for function in (*planner.config.shipped, *job.functions)}
+    called: set[Function] = set()
     texts = [Text(normalized(s.sql)) for s in job.statements]
-    computed = [(t, c.name, c.expression) for t in job.tables for c in t.columns if c.expression]
-    answers = await planner.parse([*(t.text for t in texts), *(f"SELECT {e}" for _, _, e in computed)])
-    problems = [
-        problem
-        for (table, column, expression), answer in zip(computed, answers[len(texts) :], strict=True)
-        if (problem := _computed_column(table, column, expression, answer))
-    ]
+    answers = await planner.parse([*(t.text for t in texts), *_computed_queries(job.tables)])
+    problems = _computed_problems(job.tables, answers[len(texts) :])
     drafts: list[Draft] = []
     for statement, text, answer in zip(job.statements, texts, answers, strict=False):
         if not text.text:
@@ -135,12 +151,41 @@ async def _drafts(planner: Planner, job: Job) -> list[Draft]:
             problems.append(diagnosis.of_statement(refusal, job, statement.sink, Edited(text, [])))
         else:
             try:
-                drafts.append(statements.draft(job, statement, text, Node.read(answer["tree"])))
+                tree = Node.read(answer["tree"])
+                called |= functions.called(tree, text, statement, known)
+                drafts.append(statements.draft(job, statement, text, tree))
             except InvalidJob as error:
                 problems.extend(error.problems)
     if problems:
         raise InvalidJob(problems)
-    return drafts
+    for answer in answers[len(texts) :]:
+        called |= {known[name] for name, _ in functions.calls(Node.read(answer["tree"])) if name in known}
+    return drafts, tuple(sorted(called, key=lambda function: function.name))
+
+
+async def check_computed(planner: Planner, table: Table) -> list[Problem]:
+    """What is wrong with the expressions of a table's computed columns. Raises PlannerError.
+
+    The planner is only asked when there are any.
+    """
+    queries = _computed_queries([table])
+    return _computed_problems([table], await planner.parse(queries)) if queries else []
+
+
+def _computed_columns(tables: Iterable[Table]) -> list[tuple[Table, Column]]:
+    return [(table, column) for table in tables for column in table.columns if column.expression]
+
+
+def _computed_queries(tables: Iterable[Table]) -> list[str]:
+    return [f"SELECT {column.expression}" for _, column in _computed_columns(tables)]
+
+
+def _computed_problems(tables: Iterable[Table], answers: Sequence[Answer]) -> list[Problem]:
+    found = (
+        _computed_column(table, column.name, column.expression, answer)
+        for (table, column), answer in zip(_computed_columns(tables), answers, strict=True)
+    )
+    return [problem for problem in found if problem is not None]
 
 
 def _computed_column(table: Table, column: str, expression: str, answer: Answer) -> Problem | None:
@@ -162,15 +207,16 @@ def _computed_column(table: Table, column: str, expression: str, answer: Answer)
     )
 
 
-async def _insert(planner: Planner, job: Job, draft: Draft, tables: _Tables) -> Insert:
+async def _insert(planner: Planner, job: Job, draft: Draft, job_id: str, created: FunctionSet) -> Insert:
     expanded: ExpandedStars = {}
     if draft.starred:
-        # The user's own text is expanded, before the edits: it names what the user may see.
-        answer = await planner.expand_stars(tables.ddl, draft.text.text)
+        # The user's own text is expanded, before the edits, over the user's own columns: it names what they may see.
+        seen = [ddl.as_seen(table, job_id).text for table in job.tables]
+        answer = await planner.expand_stars(seen, draft.text.text, created)
         if "error" in answer:
             refusal = Refusal.read(answer["error"])
             if refusal.ddl is not None:
-                raise InvalidJob([diagnosis.of_table(refusal, tables.owner(refusal.ddl))])
+                raise InvalidJob([diagnosis.of_table(refusal, job.tables[refusal.ddl].name)])
             raise InvalidJob([diagnosis.of_statement(refusal, job, draft.statement.sink, Edited(draft.text, []))])
         expanded = {
             tuple(select["at"]): [(tuple(item["at"]), tuple(item["names"])) for item in select["items"]]
@@ -179,7 +225,10 @@ async def _insert(planner: Planner, job: Job, draft: Draft, tables: _Tables) -> 
     return draft.finish(expanded)
 
 
-def _refused(refusal: Refusal, job: Job, inserts: list[Insert], tables: _Tables) -> Problem:
+def _refused(refusal: Refusal, job: Job, inserts: list[Insert], tables: _Tables, called: Sequence[Function]) -> Problem:
+    if refusal.function is not None:
+        created = [function for function in called if function.sha256]
+        return diagnosis.of_function(refusal, created[refusal.function])
     if refusal.ddl is not None:
         return diagnosis.of_table(refusal, tables.owner(refusal.ddl))
     if refusal.statement is None or refusal.statement >= len(inserts):

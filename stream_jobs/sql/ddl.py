@@ -6,17 +6,26 @@ of submission. So the text can be stored, logged and shown as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stream_jobs.definitions import (
     Column,
     DefinitionError,
+    HbaseSink,
+    HttpLookup,
     JdbcConnection,
     JdbcLookup,
     JdbcSink,
+    JsonFormat,
+    KafkaLookup,
     KafkaSink,
     KafkaSource,
+    KeyFormat,
+    LookupCache,
+    PreviewSink,
+    RedisLookup,
     Secret,
     Startup,
     Table,
@@ -25,6 +34,10 @@ from stream_jobs.sql import formats, types
 from stream_jobs.sql.quoting import identifier, literal
 
 Options = dict[str, str | Secret]
+
+#: A column that a side table of latest values has beside its own; nobody sees it.
+_ALWAYS = "__hlink_always"
+_NO_ROW = "404"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +61,21 @@ def create_table(table: Table, job_id: str) -> Ddl:
     lines = [_column(c) for c in table.columns]
     if table.watermark is not None:
         lines.append(_watermark(table))
+    if isinstance(table.connector, KafkaLookup) and not table.connector.versioned:
+        lines += _valid_always(table.connector)
     if table.primary_key:
         lines.append(f"PRIMARY KEY ({', '.join(identifier(c) for c in _known(table, table.primary_key))}) NOT ENFORCED")
     options, secrets = _placeholders(table.name, _options(table, job_id))
     body = ",\n".join(f"  {line}" for line in lines)
     settings = ",\n".join(f"  {literal(key)} = {literal(value)}" for key, value in options.items())
     return Ddl(f"CREATE TABLE {identifier(table.name)} (\n{body}\n) WITH (\n{settings}\n)", secrets)
+
+
+def as_seen(table: Table, job_id: str) -> Ddl:
+    """The statement without columns of ours: what ``*`` stands for. Raises as :func:`create_table`."""
+    if isinstance(table.connector, KafkaLookup):
+        table = replace(table, connector=replace(table.connector, versioned=True))
+    return create_table(table, job_id)
 
 
 def _column(column: Column) -> str:
@@ -81,6 +103,16 @@ def _watermark(table: Table) -> str:
     return f"WATERMARK FOR {identifier(name)} AS {identifier(name)}{behind}"
 
 
+def _valid_always(lookup: KafkaLookup) -> list[str]:
+    """Event time of latest values: all are valid since long ago, and the stream never has to wait for one."""
+    kind = "TIMESTAMP_LTZ(3)" if lookup.zoned else "TIMESTAMP(3)"
+    always = identifier(_ALWAYS)
+    return [
+        f"{always} AS CAST(TIMESTAMP '1970-01-02 00:00:00' AS {kind})",
+        f"WATERMARK FOR {always} AS CAST(TIMESTAMP '9999-12-31 00:00:00' AS {kind})",
+    ]
+
+
 def _interval(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     if seconds < 100 and not rest:
@@ -105,14 +137,32 @@ def _options(table: Table, job_id: str) -> Options:
             return _kafka_source(table, source)
         case KafkaSink() as sink:
             return _kafka_sink(table, sink, job_id)
+        case KafkaLookup() as lookup:
+            return _kafka_lookup(table, lookup)
         case JdbcLookup() as lookup:
             return _jdbc_lookup(lookup)
+        case PreviewSink():
+            return {"connector": "hlink-preview", "format": "json"}
+        case HttpLookup() as lookup:
+            return _http_lookup(table, lookup)
+        case RedisLookup() as lookup:
+            return _redis_lookup(lookup)
         case JdbcSink() as sink:
             return {
                 **_jdbc(sink.connection),
                 "sink.buffer-flush.max-rows": str(sink.batch_rows),
                 "sink.buffer-flush.interval": f"{sink.flush_interval_ms} ms",
                 "sink.max-retries": str(sink.max_retries),
+            }
+        case HbaseSink() as sink:
+            return {
+                "connector": "hbase-2.2",
+                "table-name": sink.table,
+                "zookeeper.quorum": sink.quorum,
+                "zookeeper.znode.parent": sink.znode_parent,
+                "sink.buffer-flush.max-size": sink.buffer_size,
+                "sink.buffer-flush.max-rows": str(sink.buffer_rows),
+                "sink.buffer-flush.interval": sink.flush_interval,
             }
 
 
@@ -121,7 +171,7 @@ def _kafka_source(table: Table, source: KafkaSource) -> Options:
         "connector": "kafka",
         "topic": source.topic,
         "properties.bootstrap.servers": source.bootstrap_servers,
-        "properties.group.id": source.group_id,
+        **_reader(source),
         "scan.startup.mode": source.startup.value,
     }
     if source.startup is Startup.TIMESTAMP:
@@ -164,14 +214,81 @@ def _kafka_sink(table: Table, sink: KafkaSink, job_id: str) -> Options:
     return options | formats.of_sink(table, sink.format, "format")
 
 
-def _jdbc_lookup(lookup: JdbcLookup) -> Options:
-    options = _jdbc(lookup.connection)
-    options["lookup.max-retries"] = str(lookup.max_retries)
-    if lookup.cache is not None:
-        options["lookup.cache"] = "PARTIAL"
-        options["lookup.partial-cache.max-rows"] = str(lookup.cache.max_rows)
-        options["lookup.partial-cache.expire-after-write"] = f"{lookup.cache.expire_after_write_ms} ms"
+def _reader(kafka: KafkaSource | KafkaLookup) -> Options:
+    options: Options = {}
+    if kafka.group_id:
+        options["properties.group.id"] = kafka.group_id
+    if kafka.bounded:
+        options["scan.bounded.mode"] = "latest-offset"
     return options
+
+
+def _kafka_lookup(table: Table, lookup: KafkaLookup) -> Options:
+    options: Options = {
+        "connector": "upsert-kafka",
+        "topic": lookup.topic,
+        "properties.bootstrap.servers": lookup.bootstrap_servers,
+        **_reader(lookup),
+    }
+    if table.watermark is not None and table.watermark.idle_timeout_ms:
+        options["scan.watermark.idle-timeout"] = f"{table.watermark.idle_timeout_ms} ms"
+    options |= {f"properties.{key}": value for key, value in lookup.properties.items()}
+    if lookup.key_format is KeyFormat.TEXT:
+        options["key.format"] = lookup.key_format.value
+    else:
+        options |= formats.of_lookup(table, JsonFormat(), "key.format")
+    return options | formats.of_lookup(table, lookup.format, "value.format")
+
+
+def _http_lookup(table: Table, lookup: HttpLookup) -> Options:
+    prefix = "gid.connector.http.source.lookup"
+    options: Options = {
+        "connector": "rest-lookup",
+        "url": lookup.url,
+        f"{prefix}.connection.timeout": f"{lookup.timeout_ms} ms",
+        # The connector takes whole seconds for this one.
+        f"{prefix}.request.timeout": str(max(1, math.ceil(lookup.timeout_ms / 1000))),
+        # Servers that know nothing of HTTP/2 may refuse the attempt to change to it.
+        f"{prefix}.http-version": "HTTP_1_1",
+        f"{prefix}.ignored-response-codes": _NO_ROW,
+        f"{prefix}.header.Accept-Charset": lookup.charset,
+        # Else the connector would take what stands in Authorization for a name and a password.
+        f"{prefix}.use-raw-authorization-header": "true",
+        **{f"{prefix}.header.{name}": value for name, value in lookup.headers.items()},
+    }
+    return options | _cache(lookup.cache) | formats.of_lookup(table, JsonFormat(), "format")
+
+
+def _redis_lookup(lookup: RedisLookup) -> Options:
+    options: Options = {
+        "connector": "redis",
+        "host": lookup.host,
+        "port": str(lookup.port),
+        "dbNum": str(lookup.database),
+    }
+    if lookup.password.value:
+        options["password"] = lookup.password
+    if lookup.cache is not None:
+        options |= {
+            "cache": "LRU",
+            "cacheSize": str(lookup.cache.max_rows),
+            "cacheTTLMs": str(lookup.cache.expire_after_write_ms),
+        }
+    return options
+
+
+def _jdbc_lookup(lookup: JdbcLookup) -> Options:
+    return {**_jdbc(lookup.connection), "lookup.max-retries": str(lookup.max_retries), **_cache(lookup.cache)}
+
+
+def _cache(cache: LookupCache | None) -> Options:
+    if cache is None:
+        return {}
+    return {
+        "lookup.cache": "PARTIAL",
+        "lookup.partial-cache.max-rows": str(cache.max_rows),
+        "lookup.partial-cache.expire-after-write": f"{cache.expire_after_write_ms} ms",
+    }
 
 
 def _jdbc(connection: JdbcConnection) -> Options:

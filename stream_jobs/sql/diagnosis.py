@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from stream_jobs.definitions import Job, Role, Table
+from stream_jobs.definitions import Function, Job, KafkaLookup, Role, Table
 from stream_jobs.problems import Place, Problem
 from stream_jobs.sql.source import Edited
 from stream_jobs.sql.statements import Insert, output_items
@@ -26,6 +26,7 @@ class Refusal:
     at: tuple[int, int, int, int] | None = None
     statement: int | None = None
     ddl: int | None = None
+    function: int | None = None
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Refusal:
@@ -36,6 +37,7 @@ class Refusal:
             at=tuple(at) if at else None,
             statement=raw.get("statement"),
             ddl=raw.get("ddl"),
+            function=raw.get("function"),
         )
 
     @property
@@ -50,6 +52,7 @@ class _Context:
     sink: str
     insert: Insert | None
     place: Place | None
+    refusal: Refusal
 
     def problem(
         self, message: str, remedy: str, *, table: str = "", column: str = "", place: Place | None = None
@@ -74,7 +77,7 @@ class _Context:
 def of_statement(refusal: Refusal, job: Job, sink: str, edited: Edited, insert: Insert | None = None) -> Problem:
     """What a refused statement of that sink means; ``edited`` is the text that Flink was given."""
     place = edited.original_place(refusal.at) if refusal.at is not None else None
-    return _explain(refusal, _Context(job, sink, insert, place))
+    return _explain(refusal, _Context(job, sink, insert, place, refusal))
 
 
 def of_table(refusal: Refusal, table: str) -> Problem:
@@ -82,9 +85,17 @@ def of_table(refusal: Refusal, table: str) -> Problem:
     return Problem(f"table {table!r}: {_plain(refusal.innermost)}", "Correct the table's definition.", table=table)
 
 
+def of_function(refusal: Refusal, function: Function) -> Problem:
+    """What a refused CREATE FUNCTION means."""
+    return Problem(
+        f"function {function.name!r} ({function.implementation}) cannot be made: {_plain(refusal.innermost)}",
+        "Upload a corrected version of it.",
+    )
+
+
 def of_job(refusal: Refusal, job: Job) -> Problem:
     """What a refusal of the job as a whole means."""
-    return _explain(refusal, _Context(job, "", None, None))
+    return _explain(refusal, _Context(job, "", None, None, refusal))
 
 
 def _explain(refusal: Refusal, context: _Context) -> Problem:
@@ -227,12 +238,61 @@ _PRODUCERS = {
 
 def _changes(match: re.Match[str], context: _Context) -> Problem:
     sink, node = match["sink"], match["node"]
+    if node == "Join" and (side := _latest_side(context)):
+        problem = context.problem(
+            f"sink {sink!r} takes new rows only, and the stream that side table {side!r} is joined to has no event "
+            "time: each new value of the side table then changes rows that were already produced.",
+            f"Give the stream's source event time, so that each row finds the latest value once, or give {sink} a "
+            "primary key, so that rows are written by key.",
+            table=sink,
+        )
+        return replace(problem, lacks_key=True)
     what = _PRODUCERS.get(node, node)
-    return context.problem(
+    problem = context.problem(
         f"sink {sink!r} takes new rows only, and the query changes rows it has already produced ({what}).",
         f"Give {sink} a primary key, so that rows are written by key, or aggregate in a window "
         "(TUMBLE, HOP, CUMULATE), whose result is final.",
         table=sink,
+    )
+    return replace(problem, lacks_key=True)
+
+
+def _keyless_database(match: re.Match[str], context: _Context) -> Problem:
+    problem = context.problem(
+        f"sink {context.sink!r} takes new rows only, and the query changes rows it has already produced.",
+        f"Give {context.sink} a primary key, so that rows are written by key, or aggregate in a window "
+        "(TUMBLE, HOP, CUMULATE), whose result is final.",
+        table=context.sink,
+    )
+    return replace(problem, lacks_key=True)
+
+
+def _latest_side(context: _Context) -> str:
+    """A side table of latest values that the statement reads, or nothing."""
+    for table in context.tables_of_query().values():
+        if isinstance(table.connector, KafkaLookup) and not table.connector.versioned:
+            return table.name
+    return ""
+
+
+def _two_kinds_of_time(match: re.Match[str], context: _Context) -> Problem:
+    return context.problem(
+        f"the stream's event time is {match['left']}, the side table's is {match['right']}: they cannot be compared.",
+        "Give both the same type; for a side table of latest values, choose that of the stream in stream_time.",
+    )
+
+
+def _no_connector(match: re.Match[str], context: _Context) -> Problem:
+    connector = match["connector"]
+    messages = " ".join(message for _, message in context.refusal.causes)
+    named = re.search(r"(?:writing|reading) table '(?:[^']*\.)?([^'.]*)'", messages)
+    table = named[1] if named else ""
+    return context.problem(
+        f"table {table!r} needs the connector {connector!r}, and no jar with it is there; none is published for this "
+        "version of Flink.",
+        f"Put a jar with a connector {connector!r} into the lib folder of the cluster and of the planner "
+        "(HLINK_HOME/lib) and restart both, or choose another type of table.",
+        table=table,
     )
 
 
@@ -311,6 +371,12 @@ _EXPLAINED: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], 
         ),
         _changes,
     ),
+    (re.compile(r"please declare primary key for sink table"), _keyless_database),
+    (
+        re.compile(r"same rowtime type .* are (?P<left>[A-Z_]+\(\d\)) \S+ and (?P<right>[A-Z_]+\(\d\))"),
+        _two_kinds_of_time,
+    ),
+    (re.compile(r"Could not find any factory for identifier '(?P<connector>[^']*)'"), _no_connector),
     (re.compile(r"Temporal [Tt]able [Jj]oin currently only supports"), _not_temporal),
     (re.compile(r"Encountered \"(?P<token>.*)\" at line \d+, column \d+\.\s*(?P<rest>.*)", re.DOTALL), _syntax),
     (re.compile(r"Lexical error at line"), _character),

@@ -76,6 +76,23 @@ def of_sink(table: Table, form: Format, key: str) -> dict[str, str]:
     return _json(key, option)
 
 
+def of_lookup(table: Table, form: Format, key: str) -> dict[str, str]:
+    """The options ``key`` and below it of a side table, which Flink's own formats read.
+
+    Raises:
+        DefinitionError: no format of Flink's reads all its times.
+    """
+    if isinstance(form, AvroFormat):
+        return _avro(key, form)
+    option = _one_option(table, form)
+    if option is None:
+        raise DefinitionError(
+            f"table {table.name!r}: a side table reads all its times in one spelling, without offsets; make the others "
+            "STRING and convert them in the statement"
+        )
+    return _json(key, option)
+
+
 def needs_ours(table: Table) -> bool:
     """Whether the table is read or written with a format of ours, which its cluster must have."""
     match table.connector:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream_jobs.definitions import JdbcLookup, Job, Role, Statement
+from stream_jobs.definitions import Job, Statement
 from stream_jobs.problems import InvalidJob, Problem
 from stream_jobs.sql import lookup, tree
 from stream_jobs.sql.lookup import ExpandedStars
@@ -81,8 +81,7 @@ def draft(job: Job, statement: Statement, text: Text, root: Node) -> Draft:
                 )
             ]
         )
-    side = {t.name for t in job.tables if t.role is Role.SIDE and isinstance(t.connector, JdbcLookup)}
-    joins = lookup.lookup_joins(query, text, side)
+    joins = lookup.lookup_joins(query, text, job.tables)
     if joins.problems:
         raise InvalidJob([_of(statement, p) for p in joins.problems])
     return Draft(statement, text, query, (*edits, *joins.edits), tuple(joins.starred))

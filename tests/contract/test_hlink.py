@@ -19,18 +19,45 @@ PUBLISHED = {
 
 SERVED = (
     "POST /cluster/add",
+    "PUT /cluster/update",
+    "DELETE /cluster/delete",
     "GET /cluster/list",
     "GET /cluster/info",
     "GET /cluster/check/list",
     "GET /dashboard/clusterInfo",
+    "GET /dict/getSnowflakeId",
+    "GET /dict/list",
+    "GET /dict/list/{dictType}",
+    "GET /doc/get/{key}",
     "POST /ds/addDO",
     "GET /ds/get",
     "GET /ds/list",
     "GET /ds/checkTableName",
+    "PUT /ds/modifyDO",
+    "DELETE /ds/removeDO",
+    "GET /ds/getFieldTemplete",
+    "GET /ds/getTypeList",
     "POST /ds/schemaAnalysisDO",
+    "POST /ds/udf/upload",
+    "GET /ds/udf/list",
+    "PUT /ds/udf/update",
+    "DELETE /ds/udf/delete",
     "POST /jobs/addDO",
+    "POST /jobs/updateDO",
+    "DELETE /jobs/removeDO",
     "POST /jobs/run/{jobId}",
+    "POST /jobs/runBatch",
+    "POST /jobs/cancelBatch",
+    "GET /jobs/{jobId}/log",
+    "GET /jars/list",
+    "GET /jars/listPage",
+    "DELETE /jars/removeDO",
+    "POST /jars/upload",
+    "GET /file/down",
     "POST /jobs/cancel/{jobId}",
+    "POST /jobs/restart/{jobId}",
+    "POST /jobs/restartBatch",
+    "GET /jobs/savepoint/{jobId}",
     "GET /jobs/list",
     "GET /jobs/{jobId}",
     "GET /jobs/overview/{jobId}",
@@ -39,6 +66,7 @@ SERVED = (
 MAY_COME_OTHERWISE = {
     # A JSON or form body may carry them instead, so the query cannot demand them.
     "POST /cluster/add": {"name", "address", "type"},
+    "PUT /cluster/update": {"id"},
     # Published as the body of a GET; the query carries it as well.
     "GET /ds/checkTableName": {"tableName"},
 }
@@ -73,8 +101,12 @@ class Document:
             schema = others[0]
 
     def type(self, schema: Schema) -> str:
-        """The type in Swagger 2 notation."""
+        """The type in Swagger 2 notation; of a map it is that of its values, as the document writes it."""
         found = self.resolved(schema)
+        if found.get("format") == "binary":
+            return "file"
+        if isinstance(found.get("additionalProperties"), dict):
+            return self.type(found["additionalProperties"])
         name = str(found.get("type", "object"))
         return f"{name}({found['format']})" if "format" in found else name
 
@@ -83,6 +115,8 @@ class Document:
         found = self.resolved(schema)
         if "items" in found:
             return self.fields(found["items"])
+        if isinstance(found.get("additionalProperties"), dict):
+            return self.fields(found["additionalProperties"])
         properties: Mapping[str, Schema] = found.get("properties", {})
         return properties
 
@@ -95,7 +129,8 @@ class Document:
                 yield f"{where}.{name} is missing"
                 continue
             found = self.type(declared[name])
-            if found != wanted:
+            is_map = isinstance(self.resolved(declared[name]).get("additionalProperties"), dict)
+            if found != wanted and not (is_map and wanted == "object"):
                 yield f"{where}.{name} is {found}, published as {wanted}"
             yield from self.differences(below, declared[name], f"{where}.{name}")
 
@@ -156,10 +191,10 @@ def test_bodies_are_declared_as_published(document: Document, endpoint: str) -> 
     assert not document.resolved(schema).get("required"), "every published field of a body is optional"
 
 
-@pytest.mark.parametrize("endpoint", SERVED)
+@pytest.mark.parametrize("endpoint", [name for name in SERVED if PUBLISHED[name].get("response")])
 def test_answers_are_declared_as_published(document: Document, endpoint: str) -> None:
     schema = document.operation(endpoint)["responses"]["200"]["content"]["application/json"]["schema"]
-    assert list(document.differences(PUBLISHED[endpoint]["response"], schema, "answer")) == []
+    assert list(document.differences(PUBLISHED[endpoint].get("response", {}), schema, "answer")) == []
 
 
 @pytest.mark.parametrize("endpoint", [name for name in SERVED if "body" in PUBLISHED[name]])

@@ -1,7 +1,7 @@
 """The shared stack as fixtures, with short ways to put rows into it and to read what came out.
 
 ``endpoints``, ``kafka_topic(hint)``, ``produce(topic, rows)``, ``consume(topic, n)``, ``postgres()`` and
-``pg_table(columns)``.
+``pg_table(columns)``. For a family's routes alone: ``database_url`` and ``serve(family)``.
 """
 
 from __future__ import annotations
@@ -10,16 +10,25 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from psycopg import sql
+from pydantic import SecretStr
 
+from app.main import create_app
+from app.service import Family, Service
+from app.settings import Settings
 from stream_jobs.local.endpoints import Endpoints
+from tests.airport import airport, api, service  # noqa: F401  fixtures
+from tests.databases import postgres_schema
+from tests.services import Serve
 from tests.stack import shared_stack
 
 Row = Mapping[str, Any]
@@ -159,6 +168,33 @@ def pg_table(postgres: Callable[[], psycopg.Connection[Any]]) -> Iterator[Callab
     yield create
     for table in created:
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(table)))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The service's own database: what is promised holds on both."""
+    if request.param == "sqlite":
+        yield ""
+        return
+    endpoints: Endpoints = request.getfixturevalue("endpoints")
+    with postgres_schema(endpoints.postgres) as url:
+        yield url
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
+    """``client, service = await serve(family, **settings)``: the service with that family only, in this process."""
+    async with AsyncExitStack() as opened:
+
+        async def start(family: Family, **settings: Any) -> tuple[httpx.AsyncClient, Service]:
+            monkeypatch.setattr("app.main.load_families", lambda: [family])
+            app = create_app(Settings(home=tmp_path, database_url=SecretStr(database_url), **settings))
+            await opened.enter_async_context(app.router.lifespan_context(app))
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            client = httpx.AsyncClient(transport=transport, base_url="http://hlink")
+            return await opened.enter_async_context(client), app.state.service
+
+        yield start
 
 
 def _unique(hint: str) -> str:

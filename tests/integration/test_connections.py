@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 
 from app.errors import Problem
-from app.hlink.connections import CONNECT_TIMEOUT_S, Connections, Broker, unchecked
+from app.hlink.connections import Connections, unchecked
+from app.hlink.connections.kafka import Broker
+from app.hlink.connections.outcome import CONNECT_TIMEOUT_S
 from stream_jobs.definitions import (
     Column,
     JdbcConnection,
@@ -111,8 +113,8 @@ async def test_a_broker_that_went_away_is_told_at_once(
     table = source(endpoints.kafka_bootstrap, kafka_topic("orders"))
     await connections.check(table)
     gone = source(nowhere, "orders")
-    ((_, client),) = connections._kafka.items()
-    connections._kafka = {Broker.of(gone.connector): client}
+    ((_, client),) = connections._brokers._clients.items()
+    connections._brokers._clients = {Broker.of(gone.connector): client}
     began = time.monotonic()
     (problem,) = told(await connections.check(gone))
     assert "(connection refused)" in problem
@@ -165,7 +167,7 @@ async def test_a_client_that_another_check_has_closed_is_replaced(
 ) -> None:
     table = source(endpoints.kafka_bootstrap, kafka_topic("orders"))
     await connections.check(table)
-    (client,) = connections._kafka.values()
+    (client,) = connections._brokers._clients.values()
     client.close()
     assert await connections.check(table) == []
 

@@ -20,7 +20,7 @@ from stream_jobs.problems import InvalidJob, Problem
 from tests import definitions
 from tests.definitions import PASSWORD, job
 from tests.golden import assert_golden
-from tests.planners import planner_config
+from tests.planners import planner_config, with_own_connectors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,6 +82,53 @@ ACCEPTED = {
     "name_hidden_by_with": job(
         delays="WITH airlines AS (SELECT carrier, 'x' AS name, delay FROM flights) SELECT * FROM airlines"
     ),
+    "aggregate_then_join": job(
+        delays="SELECT w.carrier, a.name, w.mean FROM (\n"
+        "  SELECT carrier, AVG(delay) AS mean FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR)\n"
+        "  GROUP BY carrier, window_start, window_end\n"
+        ") w LEFT JOIN airlines a ON a.carrier = w.carrier"
+    ),
+    "processing_time_in_a_subquery": job(
+        delays="SELECT x.carrier, a.name, x.delay FROM (SELECT f.*, PROCTIME() AS pt FROM flights f) x\n"
+        "JOIN airlines FOR SYSTEM_TIME AS OF x.pt a ON a.carrier = x.carrier"
+    ),
+    "processing_time_in_the_join": job(
+        delays="SELECT f.carrier, a.name, planes.built + 0E0 FROM flights f\n"
+        "JOIN airlines FOR SYSTEM_TIME AS OF PROCTIME() a ON a.carrier = f.carrier\n"
+        "JOIN planes FOR SYSTEM_TIME AS OF PROCTIME() ON planes.tail = f.plane.tail"
+    ),
+    "side_at_an_address": job(
+        delays="SELECT f.carrier, p.city.name, delay FROM flights f\n"
+        "LEFT JOIN airports p ON p.code = f.carrier AND p.country = 'DE' WHERE p.city.people > 9"
+    ),
+    "side_topic_of_versions": job(
+        delays="SELECT f.carrier, 'x', fare FROM flights f JOIN fares ON f.carrier = fares.carrier"
+    ),
+    "side_topic_of_latest_values": job(
+        delays="SELECT carrier, pilot, delay FROM (\n"
+        "  SELECT f.carrier, p.*, delay FROM flights f LEFT JOIN pilots p ON f.carrier = p.carrier\n"
+        ") AS x (carrier, again, pilot, delay)"
+    ),
+    "side_topic_behind_a_subquery": job(
+        delays="WITH late AS (SELECT carrier, delay, departure AS since FROM flights WHERE delay > 0)\n"
+        "SELECT l.carrier, a.name, l.delay + s.fare FROM late l JOIN fares s ON l.carrier = s.carrier\n"
+        "JOIN airlines a ON a.carrier = l.carrier"
+    ),
+    "side_topic_behind_a_name_that_hides_a_table": job(
+        delays="WITH flights AS (SELECT f.*, 1 AS n FROM flights f)\n"
+        "SELECT f.carrier, 'x', fare FROM flights f JOIN fares ON f.carrier = fares.carrier"
+    ),
+    "side_topic_of_latest_values_without_event_time": Job(
+        "plain",
+        (definitions.ODD, definitions.PILOTS, definitions.LATEST),
+        (
+            Statement(
+                "latest",
+                "SELECT `order`, COUNT(pilot) FROM `select` s LEFT JOIN pilots "
+                "ON s.`order` = pilots.carrier GROUP BY `order`",
+            ),
+        ),
+    ),
     "two_sinks": job(
         delays=WINDOWED,
         totals="SELECT carrier, COUNT(*) FROM flights GROUP BY carrier",
@@ -101,6 +148,16 @@ async def test_flink_accepts_what_is_generated(planner: Planner, name: str) -> N
     planned = await plan(planner, ACCEPTED[name], "7", with_plan=False)
     assert_golden(f"sql/statement_{name}.sql", "\n;\n".join(planned.inserts))
 
+
+LOOKED_UP_ONLY = (
+    "A side table can only be looked up, row by row: FROM stream JOIN airlines ON stream.key = airlines.key; "
+    "a filter on it belongs into ON as well."
+)
+WINDOW_LOST = (
+    "a window cannot be joined with a side table and then be grouped by: the window would be lost. "
+    "Join first and open the window over the result: WITH joined AS (SELECT ... JOIN ...) "
+    "SELECT ... FROM TUMBLE(TABLE joined, ...) GROUP BY ..., window_start, window_end."
+)
 
 REFUSED = {
     "unknown_column": (
@@ -190,13 +247,11 @@ REFUSED = {
     ),
     "side_table_alone": (
         job(delays="SELECT carrier, name, 1E0 FROM airlines"),
-        "line 1, column 32: side table 'airlines' is read on its own. "
-        "A side table can only be looked up: put the stream first, FROM stream JOIN airlines ON ...",
+        f"line 1, column 32: side table 'airlines' is read on its own. {LOOKED_UP_ONLY}",
     ),
     "side_table_in_a_subquery": (
         job(delays="SELECT carrier, (SELECT MAX(name) FROM airlines), delay FROM flights"),
-        "line 1, column 40: side table 'airlines' is read on its own. "
-        "A side table can only be looked up: put the stream first, FROM stream JOIN airlines ON ...",
+        f"line 1, column 40: side table 'airlines' is read on its own. {LOOKED_UP_ONLY}",
     ),
     "side_table_right_joined": (
         job(delays="SELECT a.carrier, name, delay FROM flights f RIGHT JOIN airlines a ON f.carrier = a.carrier"),
@@ -214,9 +269,101 @@ REFUSED = {
             "FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR) w\n"
             "JOIN airlines a ON a.carrier = w.carrier GROUP BY w.carrier, a.name, window_start, window_end"
         ),
-        "line 3, column 6: a window cannot be joined with a side table and then be grouped by: the window would be "
-        "lost. Join first and open the window over the result: WITH joined AS (SELECT ... JOIN ...) "
-        "SELECT ... FROM TUMBLE(TABLE joined, ...) GROUP BY ..., window_start, window_end.",
+        f"line 3, column 6: {WINDOW_LOST}",
+    ),
+    "window_in_a_subquery_then_join_then_group": (
+        job(
+            delays="WITH w AS (SELECT * FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR))\n"
+            "SELECT carrier, name, AVG(delay) FROM (\n"
+            "  SELECT w.*, a.name FROM w JOIN airlines a ON a.carrier = w.carrier\n"
+            ") x GROUP BY carrier, name, window_start, window_end"
+        ),
+        f"line 3, column 34: {WINDOW_LOST}",
+    ),
+    "window_then_written_out_join_then_group": (
+        job(
+            delays="SELECT w.carrier, a.name, AVG(delay)\n"
+            "FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR) w\n"
+            "JOIN airlines FOR SYSTEM_TIME AS OF w.seen AS a ON a.carrier = w.carrier\n"
+            "GROUP BY w.carrier, a.name, window_start, window_end"
+        ),
+        f"line 3, column 6: {WINDOW_LOST}",
+    ),
+    "side_table_filtered_in_a_subquery": (
+        job(
+            delays="SELECT f.carrier, a.name, delay FROM flights f\n"
+            "JOIN (SELECT * FROM airlines WHERE name <> 'x') a ON a.carrier = f.carrier"
+        ),
+        f"line 2, column 21: side table 'airlines' is read on its own. {LOOKED_UP_ONLY}",
+    ),
+    "side_table_in_a_join_in_parentheses": (
+        job(
+            delays="SELECT f.carrier, a.name, delay FROM flights f\n"
+            "JOIN (airlines a JOIN latest_flights l ON a.carrier = l.carrier) ON a.carrier = f.carrier"
+        ),
+        f"line 2, column 7: side table 'airlines' is read on its own. {LOOKED_UP_ONLY}",
+    ),
+    "side_table_in_a_window": (
+        job(delays="SELECT 'x', 'y', 1E0 FROM TUMBLE(TABLE airlines, DESCRIPTOR(ts), INTERVAL '1' HOUR)"),
+        f"line 1, column 40: side table 'airlines' is read on its own. {LOOKED_UP_ONLY}",
+    ),
+    "side_table_fully_joined": (
+        job(delays="SELECT a.carrier, name, delay FROM flights f FULL JOIN airlines a ON f.carrier = a.carrier"),
+        "line 1, column 56: FULL JOIN on side table 'airlines' is not possible: "
+        "its rows are only read when one is asked for. Use JOIN or LEFT JOIN.",
+    ),
+    "side_at_an_address_without_all_its_keys": (
+        job(delays="SELECT f.carrier, p.code, delay FROM flights f JOIN airports p ON f.carrier = p.code"),
+        "line 1, column 67: side table 'airports' is found by code, country, and the join says nothing of country. "
+        "Add airports.country = ... to ON, or change the table's join key.",
+    ),
+    "side_at_an_address_with_more_than_its_keys": (
+        job(
+            delays="SELECT f.carrier, 'x', delay FROM flights f\n"
+            "JOIN airports p ON f.carrier = p.code AND p.country = 'DE' AND p.city = f.plane"
+        ),
+        "line 2, column 20: side table 'airports' is asked by code, country only, and the join also compares city. "
+        "Move the comparison of city into WHERE, or add it to the table's join key.",
+    ),
+    "side_topic_of_versions_before_event_time": (
+        Job(
+            "odd",
+            (definitions.ODD, definitions.FARES, definitions.DELAYS),
+            (
+                Statement(
+                    "delays", "SELECT s.`order`, 'x', fare FROM `select` s JOIN fares ON s.`order` = fares.carrier"
+                ),
+            ),
+        ),
+        "line 1, column 50: side table 'fares' is joined as of event time, and what stands before it has none. "
+        "Join it right with a source table that has event time, or with a subquery that passes that column on, or "
+        "write JOIN fares FOR SYSTEM_TIME AS OF <its event time> yourself.",
+    ),
+    "side_topic_with_another_kind_of_time": (
+        job(delays="SELECT f.carrier, 'x', fare FROM avro_flights f JOIN fares ON f.carrier = fares.carrier"),
+        "the stream's event time is TIMESTAMP_LTZ(3), the side table's is TIMESTAMP(3): they cannot be compared. "
+        "Give both the same type; for a side table of latest values, choose that of the stream in stream_time.",
+    ),
+    "side_topic_of_latest_values_without_event_time_into_an_append_only_sink": (
+        Job(
+            "odd",
+            (definitions.ODD, definitions.PILOTS, definitions.DELAYS),
+            (
+                Statement(
+                    "delays", "SELECT `order`, pilot, 1E0 FROM `select` s JOIN pilots ON s.`order` = pilots.carrier"
+                ),
+            ),
+        ),
+        "sink 'delays' takes new rows only, and the stream that side table 'pilots' is joined to has no event time: "
+        "each new value of the side table then changes rows that were already produced. Give the stream's source event "
+        "time, so that each row finds the latest value once, or give delays a primary key, so that rows are written by "
+        "key.",
+    ),
+    "side_table_without_a_connector": (
+        job(delays="SELECT f.carrier, s.seats, delay FROM flights f JOIN seats s ON s.tail = f.plane.tail"),
+        "table 'seats' needs the connector 'redis', and no jar with it is there; none is published for this version of "
+        "Flink. Put a jar with a connector 'redis' into the lib folder of the cluster and of the planner "
+        "(HLINK_HOME/lib) and restart both, or choose another type of table.",
     ),
 }
 
@@ -227,6 +374,23 @@ async def test_a_refusal_says_where_in_the_users_text_and_what_to_do(planner: Pl
     (problem,) = await problems(planner, refused)
     assert str(problem) == message
     assert problem.statement == "delays"
+
+
+async def test_a_sink_without_a_connector_is_refused_with_the_jar_that_is_missing(planner: Planner) -> None:
+    (problem,) = await problems(planner, job(archive="SELECT carrier, ROW(AVG(delay)) FROM flights GROUP BY carrier"))
+    assert problem.table == "archive"
+    assert "table 'archive' needs the connector 'hbase-2.2', and no jar with it is there" in problem.message
+
+
+async def test_given_a_connector_on_the_classpath_when_a_job_needs_it_then_it_is_planned(tmp_path: Path) -> None:
+    needing = job(
+        archive="SELECT f.carrier, ROW(COUNT(s.seats) + 0E0) FROM flights f JOIN seats s ON s.tail = f.plane.tail "
+        "GROUP BY f.carrier"
+    )
+    async with Planner(with_own_connectors(planner_config(tmp_path), tmp_path / "connectors")) as planner:
+        planned = await plan(planner, needing, "7", with_plan=True)
+    assert any("lookup-join" in node["type"] for node in json.loads(planned.compiled)["nodes"])
+    assert PASSWORD not in planned.compiled
 
 
 async def test_the_failing_one_of_several_statements_is_named(planner: Planner) -> None:

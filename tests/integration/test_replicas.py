@@ -18,7 +18,17 @@ from app.database import Database
 from app.ids import NodeLease
 from app.migrations import migrate
 from app.settings import Settings
-from app.supervisor import Run, State, StopMode, create_run, request_stop
+from app.supervisor import (
+    Run,
+    State,
+    StopMode,
+    create_run,
+    latest_runs,
+    request_restart,
+    request_savepoint,
+    request_stop,
+    savepoints,
+)
 from app.supervisor.faults import POINTS, VARIABLE
 from app.supervisor.store import events
 from app.supervisor.transitions import Seen
@@ -129,7 +139,8 @@ STOPPING = ("stop.begun", "stop.asked", "stop.noted")
 
 def test_every_crash_point_is_tried_below() -> None:
     in_the_families = {"run.created"}
-    assert {*STARTING, *STOPPING, "submission.refused", "observation.unrecorded"} == set(POINTS) - in_the_families
+    elsewhere = {"submission.refused", "observation.unrecorded", "savepoint.asked"}
+    assert {*STARTING, *STOPPING} | elsewhere == set(POINTS) - in_the_families
 
 
 @pytest.mark.parametrize("point", STARTING)
@@ -170,6 +181,51 @@ async def test_given_a_service_killed_while_it_stops_a_run_then_the_next_one_car
     ended = await world.until(run, lambda run: run.state is end)
     assert ended.savepoint == (f"/savepoints/{ended.stop_token}" if mode is StopMode.SAVEPOINT else None)
     assert world.outside.stops() == 1
+
+
+@pytest.mark.parametrize("point", [*STOPPING, *(point for point in STARTING if point != "lease.claimed")])
+async def test_given_a_service_killed_while_it_restarts_a_run_then_one_run_goes_on_from_the_savepoint(
+    world: World, point: str
+) -> None:
+    run = await world.create()
+    first = await world.start_replica()
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    first.kill()
+    await first.wait()
+    async with world.database.write() as session:
+        await request_restart(session, run.subject, {})
+    await died(await world.start_replica(point))
+    await world.start_replica()
+
+    ended = await world.until(run, lambda run: run.state is State.FINISHED)
+    async with world.database.read() as session:
+        after = (await latest_runs(session, [run.subject]))[run.subject]
+    await world.until(after, lambda run: run.state is State.RUNNING)
+    assert (after.predecessor_id, after.spec["restore"]) == (run.id, ended.savepoint)
+    assert world.outside.jobs() == {run.external_id: "FINISHED", after.external_id: "RUNNING"}
+    assert (world.outside.ever(), world.outside.stops()) == (2, 1)
+
+
+async def test_given_a_service_killed_when_it_had_asked_for_a_savepoint_then_the_next_one_settles_it(
+    world: World,
+) -> None:
+    run = await world.create()
+    first = await world.start_replica("savepoint.asked")
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    async with world.database.write() as session:
+        asked = await request_savepoint(session, run.subject)
+    await died(first)
+    await world.start_replica()
+
+    deadline = time.monotonic() + 30
+    while True:
+        async with world.database.read() as session:
+            (made,) = await savepoints(session, run.subject)
+        if made.verified_at is not None:
+            break
+        assert time.monotonic() < deadline, f"still {made!r}"
+        await asyncio.sleep(0.05)
+    assert (made.id, made.path) == (asked.id, f"/savepoints/{asked.token}")
 
 
 async def test_given_a_service_killed_before_it_records_an_end_then_the_next_one_records_it(world: World) -> None:

@@ -213,7 +213,8 @@ async def test_given_a_statement_that_flink_refuses_then_the_run_fails_without_a
 
 
 async def _checkpoint(cluster: Cluster, job_id: str) -> str | None:
-    return (await cluster.checkpoints(job_id)).newest_usable
+    newest = (await cluster.checkpoints(job_id)).newest_usable
+    return newest.external_path if newest is not None else None
 
 
 async def _ended(cluster: Cluster, job_id: str, trigger: str) -> Any:

@@ -6,15 +6,17 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from kafka import KafkaAdminClient
 
+from stream_jobs.local import artifacts
 from stream_jobs.local.endpoints import Endpoints
 from tests.services import Api, Json, ServiceProcess
+from tests.stack import shared_artifacts
 
 POINTS = (
     "run.created",
@@ -29,16 +31,14 @@ _FAST = {"HLINK_TICK_S": "0.3", "HLINK_LEASE_S": "2", "HLINK_PLANNER_TIMEOUT_S":
 class Prepared:
     """A service with one job, which each test runs anew."""
 
-    def __init__(self, home: Path, endpoints: Endpoints, topic: str) -> None:
-        tag = uuid.uuid4().hex[:8]
+    def __init__(self, home: Path, endpoints: Endpoints, body_of: Callable[[Api], Json], flink_name: str = "") -> None:
         self.service = ServiceProcess(home, _FAST).start()
         self.api = Api(self.service.url, endpoints)
-        source = self.api.kafka_source(f"events_{tag}", topic, {"k": "STRING"})
-        sink = self.api.kafka_sink(f"out_{tag}", topic, {"k": "STRING"})
-        self.name = f"killed {tag}"
-        self.body = self.api.job(self.name, [source], {sink: f"SELECT k FROM events_{tag}"}, checkpointInterval=0)
+        self.body = body_of(self.api)
+        self.name = flink_name or self.body["jobName"]
         self.job_id = self.api.ok("POST", "/jobs/addDO", json=self.body)["id"]
         self.before: set[str] = set()
+        self.before |= {job["jid"] for job in self.new_flink_jobs()}
 
     def run_and_forget(self) -> None:
         with contextlib.suppress(httpx.TransportError):  # the service dies while it answers: that is the test
@@ -72,7 +72,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> It
     topic = f"killed-{uuid.uuid4().hex[:8]}"
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=endpoints.kafka_bootstrap)) as admin:
         admin.create_topics({topic: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
-    made = Prepared(tmp_path_factory.mktemp("killed"), endpoints, topic)
+    tag = uuid.uuid4().hex[:8]
+
+    def body_of(api: Api) -> Json:
+        source = api.kafka_source(f"events_{tag}", topic, {"k": "STRING"})
+        sink = api.kafka_sink(f"out_{tag}", topic, {"k": "STRING"})
+        return api.job(f"killed {tag}", [source], {sink: f"SELECT k FROM events_{tag}"}, checkpointInterval=0)
+
+    made = Prepared(tmp_path_factory.mktemp("killed"), endpoints, body_of)
     yield made
     made.service.stop()
 
@@ -92,6 +99,40 @@ def test_killed_at_each_step_of_a_submission(prepared: Prepared, point: str) -> 
     assert prepared.service.wait_for_death() == -9
     prepared.service.start()
     prepared.expect_one_running_job()
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Prepared]:
+    """A job that is a program in a jar."""
+    home = tmp_path_factory.mktemp("killed-jar")
+    words = tmp_path_factory.mktemp("words")
+    words.chmod(0o755)
+    artifacts.fetch(["examples"], shared_artifacts())
+    (jar,) = artifacts.paths("examples", shared_artifacts())
+
+    def body_of(api: Api) -> Json:
+        answer = api.ok("POST", "/jars/upload", files={"jarfile": (jar.name, jar.read_bytes())})
+        return {
+            "jobName": "killed program",
+            "jobType": 1,
+            "clusterId": api.cluster(),
+            "useJar": answer["filename"],
+            "program": f"--input file://{words} --discovery-interval 1s",
+        }
+
+    made = Prepared(home, endpoints, body_of, "WordCount")
+    yield made
+    made.clean_up()
+    made.service.stop()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", ["submission.begun", "submission.done"])
+def test_given_a_program_in_a_jar_when_the_service_is_killed_while_it_submits_it_then_it_runs_once(
+    program: Prepared, point: str
+) -> None:
+    test_killed_at_each_step_of_a_submission(program, point)
+    program.clean_up()
 
 
 @pytest.mark.timeout(300)

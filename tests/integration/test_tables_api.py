@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from pydantic import SecretStr
 from sqlalchemy import text
 from sqlmodel import select
 
 from app.hlink.answers import envelope
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.connections import Connections
+from app.hlink.planner import PART as PLANNER
 from app.hlink.tables import routes as tables
 from app.hlink.tables.models import StoredTable
-from app.main import create_app
 from app.service import Family, Service
-from app.settings import Settings
+from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
-from tests.databases import postgres_schema
+from stream_jobs.planner.client import Planner
+from tests.planners import planner_config
+from tests.services import Serve
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The service's own database: what is promised holds on both."""
-    if request.param == "sqlite":
-        yield ""
-        return
-    endpoints: Endpoints = request.getfixturevalue("endpoints")
-    with postgres_schema(endpoints.postgres) as url:
-        yield url
-
-
 @pytest.fixture
-async def service(
-    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[tuple[Api, Service]]:
-    """The service with its tables only: they need neither planner nor cluster."""
-    family = Family("tables", [tables.router], ["/ds"], envelope)
-    monkeypatch.setattr("app.main.load_families", lambda: [family])
-    app = create_app(Settings(home=tmp_path, database_url=SecretStr(database_url)))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://hlink") as client:
-            yield client, app.state.service
+async def service(serve: Serve, tmp_path: Path) -> tuple[Api, Service]:
+    """The service with its tables only; the planner, which is only asked for expressions, is not started."""
+
+    @asynccontextmanager
+    async def connected(service: Service) -> AsyncIterator[None]:
+        connections = service.parts[OUTSIDE] = Connections()
+        service.parts[PLANNER] = Planner(planner_config(tmp_path))
+        yield
+        await connections.close()
+
+    return await serve(Family("tables", [tables.router], ["/ds"], envelope, connected))
 
 
 @pytest.fixture
@@ -291,3 +284,211 @@ async def test_check_table_name_refuses_what_cannot_be_a_name(api: Api, name: st
     answer = (await api.get("/ds/checkTableName", params={"tableName": name})).json()
     assert answer["success"] is False
     assert message in answer["msg"]
+
+
+async def test_given_a_table_when_it_is_modified_then_the_new_definition_stands_in_its_place(api: Api) -> None:
+    table_id = await add(api, sink())
+    changed = sink(id=table_id, dsName="Better results", tableName="better")
+    changed["dsSchemaColumnVOS"].append({"name": "n", "flinkType": "INT"})
+    answer = (await api.put("/ds/modifyDO", json=changed)).json()
+    assert (answer["success"], answer["msg"]) == (True, "")
+    assert answer["data"] == {"id": table_id, "tableName": "better", "jobs": [], "state": "uncertain"}
+    got = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    assert (got["dsName"], got["tableName"]) == ("Better results", "better")
+    assert [column["name"] for column in got["dsSchemaColumnVOS"]] == ["id", "n"]
+    assert got["modifyTime"] >= got["createTime"]
+
+
+async def test_given_the_mask_when_a_table_is_modified_then_its_password_stays(service: tuple[Api, Service]) -> None:
+    api, running = service
+    table_id = await add(api, sink())
+    shown = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    assert (await api.put("/ds/modifyDO", json=shown)).json()["data"]["state"] == "untouched"
+    values = {field["fieldName"]: field for field in shown["jsonFieldVO"]["jsonValue"]}
+    values["write_max_rows"]["fieldValue"] = "10"
+    assert (await api.put("/ds/modifyDO", json=shown)).json()["data"]["state"] == "survives"
+    async with running.database.read() as session:
+        (stored,) = await session.exec(select(StoredTable))
+    assert stored.secrets == {"connector_password": "pa55-word"}
+    assert stored.fields["write_max_rows"] == "10"
+
+
+async def test_given_another_topic_when_a_source_is_modified_then_its_state_is_not_promised(api: Api) -> None:
+    table_id = await add(api, source())
+    values = fields(bootstrap_servers="kafka:9092", connector_topic="orders2", group_id="hlink")
+    answer = (await api.put("/ds/modifyDO", json=source(id=table_id, jsonFieldVO=values))).json()
+    assert answer["data"]["state"] == "uncertain"
+
+
+async def test_given_a_refusal_when_a_table_is_modified_then_it_stays_what_it_was(api: Api) -> None:
+    await add(api, sink())
+    table_id = await add(api, source())
+    for refused, message in (
+        (source(id=table_id, tableName="results"), "There is a table called 'results' already"),
+        (source(id=table_id, dsSchemaColumnVOS=[]), "the table has no columns"),
+        (source(id=7), "There is no table 7"),
+        (source(), "id: no table is named"),
+    ):
+        answer = (await api.put("/ds/modifyDO", json=refused)).json()
+        assert answer["success"] is False
+        assert message in answer["msg"]
+    assert (await api.get("/ds/get", params={"id": table_id})).json()["data"]["tableName"] == "orders"
+
+
+async def test_given_no_job_uses_it_when_a_table_is_removed_then_it_and_its_name_are_free(api: Api) -> None:
+    table_id = await add(api, source())
+    assert (await api.delete("/ds/removeDO", params={"id": table_id})).json()["data"]["tableName"] == "orders"
+    assert (await api.get("/ds/get", params={"id": table_id})).json()["code"] == -8
+    assert (await api.delete("/ds/removeDO", params={"id": table_id})).json()["code"] == -8
+    assert (await api.delete("/ds/removeDO")).json()["msg"].startswith("id: no table is named")
+    await add(api, source())
+
+
+async def test_given_every_kind_of_table_when_its_form_is_asked_for_then_it_has_the_published_fields(api: Api) -> None:
+    published = {
+        ("source", "kafka"): "zookeeper_connect bootstrap_servers connector_topic group_id startup_mode",
+        ("sink", "kafka"): "bootstrap_servers connector_topic connector_sink_partitione",
+        ("side", "mysql"): "connector_url table_name connector_username connector_password max_pool_size cacheType",
+        ("side", "oracle"): "connector_url acquire_retry_attempts acquire_retry_delay cacheType",
+        ("sink", "oracle"): "connector_url table_name connector_username connector_password write_max_rows",
+    }
+    for (role, kind), names in published.items():
+        answer = (await api.get("/ds/getFieldTemplete", params={"dsType": role, "tableType": kind})).json()
+        form = {field["fieldName"]: field for field in answer["data"]["jsonValue"]}
+        assert set(names.split()) <= set(form), (role, kind)
+        assert all(field["label"] and field["type"] for field in form.values())
+    assert form["connector_url"]["required"] is True
+    assert (form["write_max_rows"]["type"], form["write_max_rows"]["defaultValue"]) == ("numberfield", "5000")
+
+
+async def test_given_an_unknown_kind_when_its_form_is_asked_for_then_the_known_ones_are_named(api: Api) -> None:
+    answer = (await api.get("/ds/getFieldTemplete", params={"dsType": "source", "tableType": "pulsar"})).json()
+    assert answer["msg"] == "tableType: there is no form for 'pulsar' (choose one of: kafka)"
+    answer = (await api.get("/ds/getFieldTemplete", params={"dsType": "well", "tableType": "kafka"})).json()
+    assert answer["msg"] == "dsType: there is no form for 'well' (choose one of: source, sink, side)"
+
+
+async def test_the_type_list_offers_what_a_column_may_have(api: Api) -> None:
+    data = (await api.get("/ds/getTypeList")).json()["data"]
+    assert data["flinkSQLTypes"][:4] == ["ROW", "VARCHAR", "ARRAY", "INT"]
+    assert data["basicTypes"][:4] == ["String", "Integer", "Row", "List"]
+
+
+async def test_the_generated_ddl_shows_the_mask_for_a_password(api: Api) -> None:
+    await add(api, sink())
+    (record,) = (await api.get("/ds/list", params={"dsType": "sink"})).json()["data"]["records"]
+    assert "'password' = '******'" in record["dsDdl"]
+
+
+@pytest.fixture
+def database(endpoints: Endpoints) -> Callable[..., Json]:
+    """The fields of a connector to the stack's PostgreSQL."""
+
+    def of(table: str, **changed: str) -> Json:
+        server = endpoints.postgres
+        values = {
+            "connector_url": server.jdbc_url,
+            "table_name": table,
+            "connector_username": server.user,
+            "connector_password": server.password,
+        }
+        return fields(**values | changed)
+
+    return of
+
+
+async def look(api: Api, table: Json) -> Json:
+    answer = (await api.post("/ds/test", json=table)).json()
+    assert answer["success"], answer["msg"]
+    return dict(answer["data"])
+
+
+async def test_given_a_database_when_it_is_looked_at_then_a_form_can_fill_itself(
+    api: Api, database: Callable[..., Json], pg_table: Callable[..., str]
+) -> None:
+    name = pg_table(
+        "id bigint, name varchar(20), price numeric(10, 2), at timestamp, tags text[], place point, "
+        "primary key (name, id)"
+    )
+    data = await look(api, {"dsType": "side", "tableType": "postgresql", "jsonFieldVO": database(name)})
+    assert (data["ok"], data["key"], [check["name"] for check in data["checks"]]) == (
+        True,
+        ["id", "name"],
+        ["database", "table"],
+    )
+    assert [(c["name"], c["flinkType"], c["joinKey"], c["databaseType"]) for c in data["dsSchemaColumnVOS"]] == [
+        ("id", "BIGINT", 1, "bigint"),
+        ("name", "STRING", 1, "character varying(20)"),
+        ("price", "DECIMAL(10, 2)", 0, "numeric(10,2)"),
+        ("at", "TIMESTAMP(6)", 0, "timestamp without time zone"),
+        ("tags", "ARRAY<STRING>", 0, "text[]"),
+        ("place", None, 0, "point"),
+    ]
+    columns = [column for column in data["dsSchemaColumnVOS"] if column["flinkType"]]
+    side = sink(
+        dsType="side",
+        tableType="postgresql",
+        tableName="filled",
+        dsSchemaColumnVOS=columns,
+        jsonFieldVO=database(name),
+    )
+    stored = await look(api, {"id": await add(api, side)})
+    assert [check["message"] for check in stored["checks"]][-1] == "the definition fits the table"
+
+
+async def test_given_a_stored_table_when_its_edit_is_looked_at_then_the_mask_stands_for_its_password_there_only(
+    api: Api, database: Callable[..., Json], pg_table: Callable[..., str]
+) -> None:
+    connector = database(pg_table("id bigint"))
+    table_id = await add(api, sink(tableType="postgresql", jsonFieldVO=connector))
+    shown = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    shown["dsSchemaColumnVOS"][0]["flinkType"] = "STRING"
+    data = await look(api, shown)
+    assert [(check["ok"], check["field"]) for check in data["checks"]] == [
+        (True, None), (True, None), (False, "column id")
+    ]  # fmt: skip
+    values = {field["fieldName"]: field for field in shown["jsonFieldVO"]["jsonValue"]}
+    values["connector_url"]["fieldValue"] = "jdbc:postgresql://elsewhere:5432/shop"
+    answer = (await api.post("/ds/test", json=shown)).json()
+    assert "connector_password: '******' only stands for a value that was saved before" in answer["msg"]
+
+
+async def test_given_a_wrong_password_when_a_database_is_looked_at_then_the_check_says_so(
+    api: Api, database: Callable[..., Json]
+) -> None:
+    connector = database("t", connector_password="wr0ng-one")
+    response = await api.post("/ds/test", json={"dsType": "sink", "tableType": "postgresql", "jsonFieldVO": connector})
+    (check,) = response.json()["data"]["checks"]
+    assert (check["name"], check["ok"], check["field"]) == ("database", False, "connector_password")
+    assert "password authentication failed" in check["message"]
+    assert check["remedy"] == "correct connector_username and connector_password"
+    assert "wr0ng-one" not in response.text
+
+
+async def test_given_a_topic_when_it_is_looked_at_then_its_partitions_are_told(
+    api: Api, endpoints: Endpoints, kafka_topic: Callable[..., str]
+) -> None:
+    broker = endpoints.kafka_bootstrap
+    values = fields(bootstrap_servers=broker, connector_topic=kafka_topic("orders", partitions=3), group_id="g")
+    data = await look(api, {"dsType": "source", "tableType": "kafka", "jsonFieldVO": values})
+    assert (data["ok"], data["partitions"]) == (True, 3)
+    values["jsonValue"][1]["fieldValue"] = "no-such-topic"
+    data = await look(api, {"dsType": "source", "tableType": "kafka", "jsonFieldVO": values})
+    assert [(check["name"], check["ok"]) for check in data["checks"]] == [("broker", True), ("topic", False)]
+
+
+async def test_given_an_address_when_it_is_looked_at_then_it_answers_or_not(api: Api, endpoints: Endpoints) -> None:
+    def side(url: str) -> Json:
+        return {"dsType": "side", "tableType": "http", "jsonFieldVO": fields(requestUrl=url)}
+
+    assert (await look(api, side(f"{endpoints.flink_url}/config")))["ok"] is True
+    (check,) = (await look(api, side(f"http://127.0.0.1:{ports.choose(set())}/")))["checks"]
+    assert (check["ok"], check["field"]) == (False, "requestUrl")
+
+
+async def test_given_fields_that_will_not_do_when_a_table_is_looked_at_then_they_are_refused(api: Api) -> None:
+    answer = (await api.post("/ds/test", json={"dsType": "sink", "tableType": "mysql"})).json()
+    assert [problem["field"] for problem in answer["problems"]] == [
+        "connector_url", "table_name", "connector_username", "connector_password"
+    ]  # fmt: skip
+    assert "is not a role of a table" in (await api.post("/ds/test", json={})).json()["msg"]

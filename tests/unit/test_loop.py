@@ -11,10 +11,27 @@ import pytest
 from sqlmodel import update
 
 from app.database import Database
+from app.errors import Conflict
 from app.ids import NodeLease
 from app.migrations import migrate
 from app.settings import Settings
-from app.supervisor import Pace, Run, State, StopMode, Supervisor, create_run, request_stop
+from app.supervisor import (
+    Desired,
+    Pace,
+    Purpose,
+    Run,
+    Savepoint,
+    SavepointProgress,
+    State,
+    StopMode,
+    Supervisor,
+    create_run,
+    latest_runs,
+    request_restart,
+    request_savepoint,
+    request_stop,
+    savepoints,
+)
 from app.supervisor.transitions import Seen
 from tests.outside import Outside, OutsideRunner
 
@@ -452,3 +469,157 @@ async def test_given_an_observation_that_fails_with_a_fault_then_the_run_keeps_i
     await ticks(supervisor)
     assert (await now(supervisor, run)).state is State.RUNNING
     assert "KeyError" in supervisor.unreachable["outside"]
+
+
+# Savepoints and restarts
+
+
+async def restart(database: Database, subject: str = "job:1", **spec: Any) -> Run:
+    async with database.write() as session:
+        asked = await request_restart(session, subject, spec)
+    assert asked is not None
+    return asked
+
+
+async def newest(database: Database, subject: str = "job:1") -> Run:
+    async with database.read() as session:
+        return (await latest_runs(session, [subject]))[subject]
+
+
+async def kept(database: Database, subject: str = "job:1") -> list[Savepoint]:
+    async with database.read() as session:
+        return list(await savepoints(session, subject))
+
+
+async def test_given_a_running_run_when_a_savepoint_is_asked_for_then_it_is_made_and_looked_into_once(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    async with database.write() as session:
+        first = await request_savepoint(session, "job:1")
+        again = await request_savepoint(session, "job:1")
+    await ticks(supervisor, 3)
+
+    (made,) = await kept(database)
+    assert first.id == again.id == made.id
+    assert (made.state, made.path, made.verified) == (SavepointProgress.COMPLETED, f"/savepoints/{made.token}", True)
+    assert outside.asked("savepoint") == 1
+    assert (await now(supervisor, run)).state is State.RUNNING
+
+
+async def test_given_a_savepoint_that_fails_then_it_says_why_and_the_run_goes_on(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.fail_stops("disk full")
+    async with database.write() as session:
+        await request_savepoint(session, "job:1")
+    await ticks(supervisor)
+
+    (failed,) = await kept(database)
+    assert (failed.state, failed.reason) == (SavepointProgress.FAILED, "disk full")
+    assert (await now(supervisor, run)).state is State.RUNNING
+
+
+async def test_given_nothing_that_runs_then_a_savepoint_is_refused(database: Database) -> None:
+    async with database.write() as session:
+        with pytest.raises(Conflict, match="not running"):
+            await request_savepoint(session, "job:1")
+
+
+async def test_given_a_running_run_when_it_is_restarted_then_one_run_goes_on_from_its_savepoint(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    await restart(database, version=2)
+    await ticks(supervisor, 4)
+
+    before, after = await now(supervisor, run), await newest(database)
+    (made,) = await kept(database)
+    assert (before.state, before.savepoint) == (State.FINISHED, made.path)
+    assert (after.state, after.predecessor_id) == (State.RUNNING, run.id)
+    assert after.spec == {"version": 2, "restore": made.path}
+    assert (made.state, made.purpose, made.verified) == (SavepointProgress.COMPLETED, Purpose.RESTART, True)
+    assert outside.jobs() == {run.external_id: "FINISHED", after.external_id: "RUNNING"}
+
+
+async def test_given_a_run_that_cannot_be_stopped_then_its_restart_is_given_up_and_it_goes_on(
+    supervisor: Supervisor, database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.supervisor.loop.backoff_s", lambda attempts: 0.0)
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.fail_stops("disk full")
+    await restart(database)
+    await ticks(supervisor, 4)
+
+    goes_on = await now(supervisor, run)
+    assert (goes_on.state, goes_on.desired, goes_on.successor) == (State.RUNNING, Desired.RUNNING, None)
+    assert "Not restarted" in (goes_on.reason or "")
+    assert "disk full" in (goes_on.reason or "")
+    assert [made.state for made in await kept(database)] == [SavepointProgress.FAILED] * 3
+    outside.fail_stops(None)
+    await ticks(supervisor, 3)
+    assert outside.jobs() == {run.external_id: "RUNNING"}
+
+
+async def test_given_a_run_that_fails_while_it_is_restarted_then_its_checkpoint_is_gone_on_from(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    async with database.write() as session:
+        await session.exec(update(Run).values(checkpoint="/checkpoints/chk-7"))
+    outside.fail_stops("a task has failed")
+    await restart(database, version=2)
+    await ticks(supervisor)
+    outside.becomes(Seen.FAILED)
+    await ticks(supervisor, 2)
+
+    after = await newest(database)
+    assert (after.predecessor_id, after.spec["restore"]) == (run.id, "/checkpoints/chk-7")
+    assert after.state is State.RUNNING
+
+
+async def test_given_a_run_that_is_canceled_outside_while_it_is_restarted_then_nothing_is_started(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.fail_stops("a task has failed")
+    await restart(database)
+    outside.becomes(Seen.CANCELED)
+    await ticks(supervisor, 2)
+
+    ended = await newest(database)
+    assert (ended.id, ended.state) == (run.id, State.CANCELED)
+    assert "Not restarted" in (ended.reason or "")
+
+
+async def test_given_a_restart_when_somebody_cancels_then_nothing_is_started_afterwards(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    outside.fail_stops("disk full")
+    await restart(database)
+    await ticks(supervisor)
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor, 3)
+
+    assert (await newest(database)).id == run.id
+    assert outside.jobs() == {run.external_id: "CANCELED"}
+
+
+async def test_given_a_run_that_is_being_restarted_then_a_second_restart_is_refused(
+    supervisor: Supervisor, database: Database
+) -> None:
+    await submit(database)
+    await ticks(supervisor)
+    await restart(database)
+    async with database.write() as session:
+        with pytest.raises(Conflict, match="already being restarted"):
+            await request_restart(session, "job:1", {})

@@ -9,7 +9,7 @@ import pytest
 
 from app.supervisor.models import Run
 from app.supervisor.runners import flink as runner_module
-from app.supervisor.runners.base import StopOutcome, SubmissionRefused, Unreachable
+from app.supervisor.runners.base import Outcome, SubmissionRefused, Unreachable
 from app.supervisor.runners.flink import SEEN, FlinkRunner
 from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import Clusters
@@ -214,16 +214,16 @@ async def test_given_a_stop_with_savepoint_then_it_has_a_folder_of_its_own_and_i
 ) -> None:
     run = run_on(flink, stop_token=TOKEN, stop_mode=StopMode.SAVEPOINT)
     flink.by_path[f"/jobs/{run.external_id}/stop"] = (202, {"request-id": TOKEN})
-    assert (await runner.stop(run, StopMode.SAVEPOINT)).outcome is StopOutcome.UNDER_WAY
+    assert (await runner.stop(run, StopMode.SAVEPOINT)).outcome is Outcome.UNDER_WAY
     flink.by_path[f"/jobs/{run.external_id}/savepoints/{TOKEN}"] = {"status": {"id": "IN_PROGRESS"}}
-    assert (await runner.stop(run, StopMode.SAVEPOINT)).outcome is StopOutcome.UNDER_WAY
+    assert (await runner.stop(run, StopMode.SAVEPOINT)).outcome is Outcome.UNDER_WAY
     flink.by_path[f"/jobs/{run.external_id}/savepoints/{TOKEN}"] = {
         "status": {"id": "COMPLETED"},
         "operation": {"location": f"file:/savepoints/{TOKEN}/savepoint-1"},
     }
     report = await runner.stop(run, StopMode.SAVEPOINT)
 
-    assert (report.outcome, report.savepoint) == (StopOutcome.DONE, f"file:/savepoints/{TOKEN}/savepoint-1")
+    assert (report.outcome, report.savepoint) == (Outcome.DONE, f"file:/savepoints/{TOKEN}/savepoint-1")
     assert sum(one.startswith("POST") for one in flink.asked) == 1
 
 
@@ -236,7 +236,7 @@ async def test_given_a_savepoint_that_failed_then_the_attempt_failed_with_its_ca
         "operation": {"failure-cause": {"stack-trace": "a.A: no\nCaused by: b.B: disk full"}},
     }
     report = await runner.stop(run, StopMode.SAVEPOINT)
-    assert (report.outcome, report.cause) == (StopOutcome.FAILED, "b.B: disk full")
+    assert (report.outcome, report.cause) == (Outcome.FAILED, "b.B: disk full")
 
 
 async def test_given_nowhere_to_put_a_savepoint_then_the_attempt_fails_with_the_remedy(
@@ -244,7 +244,7 @@ async def test_given_nowhere_to_put_a_savepoint_then_the_attempt_fails_with_the_
 ) -> None:
     flink.by_path["/jobmanager/config"] = []
     report = await runner.stop(run_on(flink, stop_token=TOKEN), StopMode.SAVEPOINT)
-    assert report.outcome is StopOutcome.FAILED
+    assert report.outcome is Outcome.FAILED
     assert "execution.checkpointing.savepoint-dir" in (report.cause or "")
 
 
@@ -257,7 +257,7 @@ async def test_given_a_job_that_is_gone_when_it_is_canceled_then_observing_decid
     flink: Answers, runner: FlinkRunner
 ) -> None:
     flink.default = (404, {"errors": [f"NotFoundException: Job {1:032x} not found"]})
-    assert (await runner.stop(run_on(flink), StopMode.CANCEL)).outcome is StopOutcome.UNDER_WAY
+    assert (await runner.stop(run_on(flink), StopMode.CANCEL)).outcome is Outcome.UNDER_WAY
 
 
 async def test_given_failures_then_the_tail_shows_them_from_an_offset_on(flink: Answers, runner: FlinkRunner) -> None:

@@ -17,12 +17,17 @@ from app.hlink.tables.definition import AVRO
 from stream_jobs.definitions import (
     AvroFormat,
     Column,
+    HbaseSink,
+    HttpLookup,
     JdbcLookup,
     JdbcSink,
     JsonFormat,
+    KafkaLookup,
     KafkaSink,
     KafkaSource,
+    KeyFormat,
     LookupCache,
+    RedisLookup,
     Role,
     Secret,
     Startup,
@@ -325,11 +330,6 @@ def test_a_connector_field_is_refused_by_name_value_and_remedy(fields: dict[str,
         ({"flink_type": "INT", "name": ""}, "column (no name): it has no name (give every column a name)"),
         ({"flink_type": "INT", "name": "a\nb"}, "its name 'a\\nb' has characters that cannot be seen (rename it)"),
         ({"flink_type": "INT", "name": " a"}, "its name ' a' begins or ends with a space (remove the space)"),
-        ({"expression": "a; DROP TABLE b"}, "column c: 'a; DROP TABLE b' is more than an expression"),
-        ({"expression": "PROCTIME("}, "column c: in 'PROCTIME(' ')' is missing at the end (balance the parentheses)"),
-        ({"expression": "a) WITH ("}, "column c: in 'a) WITH (' a ')' has no partner (balance the parentheses)"),
-        ({"expression": "a, b INT"}, "column c: 'a, b INT' is more than one expression"),
-        ({"expression": "'open"}, "in ''open' a quotation is not closed (close it with ')"),
     ],
 )
 def test_a_column_is_refused_by_name_and_remedy(column: dict[str, Any], message: str) -> None:
@@ -455,6 +455,107 @@ def test_a_sink_has_no_computed_columns() -> None:
     ]
 
 
+# Side tables that are no databases, and HBase
+
+KEYED = [
+    {"name": "id", "flink_type": "STRING", "join_key": 1},
+    {"name": "since", "flink_type": "TIMESTAMP(3)", "event_time": 1},
+]
+
+
+def other(role: str, kind: str, columns: Sequence[dict[str, Any]] = KEYED, **fields: str) -> StoredTable:
+    given = {
+        ("side", "kafka"): {"bootstrap_servers": "k:9092", "connector_topic": "prices", "group_id": "g"},
+        ("side", "http"): {"requestUrl": "http://h/prices"},
+        ("side", "redis"): {"redis_address": "r:6379", "connector_password": connector_fields.mask()},
+        ("sink", "hbase"): {"connector_table_name": "ns:t", "connector_zookeeper_quorum": "z1:2181,z2:2181"},
+    }[role, kind]
+    secrets = {"connector_password": "s3cret"}
+    return StoredTable(
+        id=1,
+        name="P",
+        alias="prices",
+        role=role,
+        kind=kind,
+        columns=list(columns),
+        fields=given | fields,
+        secrets=secrets,
+    )
+
+
+def test_a_topic_as_side_table_finds_the_latest_value_or_that_of_its_own_time() -> None:
+    latest = to_definition(other("side", "kafka", stream_time="TIMESTAMP_LTZ(3)"))
+    assert latest.connector == KafkaLookup("k:9092", "prices", "g", zoned=True)
+    assert (latest.primary_key, latest.join_key, latest.watermark) == (("id",), ("id",), None)
+    versioned = to_definition(other("side", "kafka", side_mode="versioned", watermark_delay="2000", key_format="raw"))
+    assert versioned.connector == KafkaLookup("k:9092", "prices", "g", versioned=True, key_format=KeyFormat.TEXT)
+    assert versioned.watermark == Watermark("since", 2000, 5000)
+
+
+def test_a_versioned_side_table_needs_event_time() -> None:
+    assert refusals(other("side", "kafka", KEYED[:1], side_mode="versioned")) == [
+        "table prices, side_mode: a versioned side table needs event time, and no column is it "
+        "(set eventTime 1 on the column that says since when a value is valid, or choose latest)"
+    ]
+
+
+def test_a_key_that_is_text_is_one_string() -> None:
+    columns = [{"name": name, "flink_type": "INT", "join_key": 1} for name in ("a", "b")]
+    assert [problem.split(" (")[0] for problem in refusals(other("side", "kafka", columns, key_format="raw"))] == [
+        "table prices, column b: a key that is one text can only have one column, and a is it already",
+        "table prices, column a: a key that is text must be STRING",
+        "table prices, column b: a key that is text must be STRING",
+    ]
+
+
+def test_an_address_as_side_table_takes_its_connector_from_the_fields() -> None:
+    cache = {"cacheType": "W_TinyLFU", "maximumSize": "10", "expireAfterWrite": "5"}
+    assert to_definition(other("side", "http", timeOut="1500", charSet="gbk", **cache)).connector == HttpLookup(
+        "http://h/prices", 1500, "gbk", LookupCache(10, 5000)
+    )
+    assert to_definition(other("side", "http")).connector == HttpLookup("http://h/prices")
+    told = to_definition(other("side", "http", headers="Authorization=Bearer x1\nX-From=hlink"))
+    assert told.connector == HttpLookup(
+        "http://h/prices", headers={"Authorization": Secret("Bearer x1"), "X-From": "hlink"}
+    )
+    assert "x1" not in ddl.create_table(told, "7").text
+
+
+def test_an_address_that_carries_credentials_is_refused_without_repeating_them() -> None:
+    for url in ("http://u:p4ss@h/x", "http://h/x?api_key=p4ss"):
+        (problem,) = refusals(other("side", "http", requestUrl=url))
+        assert "the address carries credentials, and addresses are shown (put them into headers" in problem
+        assert "p4ss" not in problem
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"connector_write_buffer_flush_max_size": "big"}, "'big' is not a size (write a number and its unit, such as"),
+        ({"connector_write_buffer_flush_interval": "2"}, "'2' is not a length of time (write a number and its unit, s"),
+        (
+            {"connector_write_buffer_flush_max_rows": "9999999999"},
+            "9999999999 is too large (the largest is 2147",
+        ),
+        ({"connector_zookeeper_quorum": "z1"}, "connector_zookeeper_quorum: 'z1' is not host:port"),
+    ],
+)
+def test_a_field_is_held_against_its_template(fields: dict[str, str], message: str) -> None:
+    (problem,) = refusals(other("sink", "hbase", [{"name": "id", "flink_type": "STRING"}], **fields))
+    assert message in problem
+
+
+def test_redis_and_hbase_have_their_definitions_though_no_connector_is_published() -> None:
+    redis = to_definition(other("side", "redis", KEYED[:1]))
+    assert redis.connector == RedisLookup("r", 6379, 0, Secret("s3cret"))
+    families = [{"name": "id", "flink_type": "STRING"}, {"name": "f", "flink_type": "ROW<a INT>"}]
+    hbase = to_definition(other("sink", "hbase", families))
+    assert hbase.connector == HbaseSink("ns:t", "z1:2181,z2:2181")
+    assert hbase.primary_key == ("id",)
+    (problem,) = refusals(other("sink", "hbase", [*families, {"name": "n", "flink_type": "INT"}]))
+    assert "column n: a table of HBase has one row key, and id is it already (put the column into a column" in problem
+
+
 # Credentials
 
 
@@ -530,7 +631,9 @@ def test_an_avro_sink_fills_every_field_that_has_no_default() -> None:
 # The data files
 
 
-@pytest.mark.parametrize("name", ["fields", "types", "reserved_words", "database_types", "basic_types"])
+@pytest.mark.parametrize(
+    "name", ["fields", "types", "reserved_words", "database_types", "dictionaries", "basic_types", "examples"]
+)
 def test_data_files_hold_to_their_schema(name: str) -> None:
     document = json.loads((catalogue.FOLDER / f"{name}.json").read_text("utf-8"))
     schema = json.loads((catalogue.FOLDER / f"{name}.schema.json").read_text("utf-8"))
@@ -548,5 +651,5 @@ def test_types_of_the_data_file_are_types_of_the_grammar() -> None:
 
 
 def test_every_kafka_and_jdbc_default_is_itself_in_order() -> None:
-    for table in (kafka_source(), kafka_sink(), *(jdbc("side", k) for k in connector_fields.kinds("side"))):
+    for table in (kafka_source(), kafka_sink(), *(jdbc("side", k) for k in connector_fields.JDBC_EXAMPLES)):
         assert to_definition(table)

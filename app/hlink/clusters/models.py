@@ -6,6 +6,7 @@ from sqlalchemy import JSON, BigInteger, Column, Index, text
 from sqlmodel import Field, SQLModel
 
 from app.database import Audited
+from app.encryption import Encrypted
 from app.ids import new_id
 
 LONGEST_NAME = 200
@@ -32,11 +33,13 @@ class Cluster(Audited, SQLModel, table=True):
     )
     name: str = Field(max_length=LONGEST_NAME)
     address: str = Field(max_length=LONGEST_ADDRESS)
-    """Of Flink's REST API, normalised: ``http://host:port``."""
+    """Of Flink's REST API, normalised: ``http://host:port``, or with the path of a proxy."""
     type: int
     """Dictionary ``cluster_type``: 1 standalone; 0 is what the API's job view calls standalone."""
     remark: str = Field(default="", max_length=LONGEST_REMARK)
     overview: dict[str, int | str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    """The last known figures, an :class:`~app.hlink.clusters.flink.Overview` as a mapping."""
+    """The last known figures, a :class:`~stream_jobs.rest.ClusterOverview` as a mapping."""
     observed_at: int | None = Field(default=None, sa_type=BigInteger)
     """When the cluster gave them: milliseconds since 1970 by the database's clock."""
+    login: dict[str, str] | None = Field(default=None, sa_column=Column(Encrypted, nullable=True), repr=False)
+    """``username`` and ``password``, or ``token``, for the proxy before it; see :mod:`app.hlink.clusters.login`."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-import httpx
 from fastapi import APIRouter, Depends, Query, Request
 
+from app.errors import InvalidInput, Problem
+from app.hlink.clusters import login
 from app.hlink.clusters import service as clusters
-from app.hlink.clusters.flink import Overview
 from app.hlink.clusters.models import Cluster
 from app.hlink.clusters.service import Sight
 from app.hlink.requests import body_as
 from app.hlink.wire import (
     Answer,
     ClusterAddition,
+    ClusterAdditionBody,
+    ClusterChange,
+    ClusterChangeBody,
     ClusterChoiceQuery,
     ClusterEntity,
     ClusterOverview,
@@ -22,34 +25,41 @@ from app.hlink.wire import (
     ClusterView,
     Page,
 )
-from app.service import ReadSession, TheService
+from app.hlink.wire.envelope import Wire
+from app.service import ReadSession, TheService, WriteSession
+from stream_jobs import rest
+from stream_jobs.rest import Clusters
 
-CONNECTIONS = "hlink.clusters"
-"""The part of the service that holds the connections to Flink (an ``httpx.AsyncClient``)."""
+CONNECTIONS = "hlink.flink"
+"""The part of the service that holds the connections to Flink's REST API (:class:`~stream_jobs.rest.Clusters`)."""
+
+Body = TypeVar("Body", bound=Wire)
 
 router = APIRouter(tags=["集群管理"])
 dashboard = APIRouter(tags=["总览"])
 
-_BODY = {
-    "requestBody": {
-        "description": "The same fields as the query's; the query goes first.",
-        "content": {
-            kind: {"schema": ClusterAddition.model_json_schema()}
-            for kind in ("application/json", "application/x-www-form-urlencoded")
-        },
+
+def _with_body(model: type[Wire]) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "description": "The same fields as the query's, which goes first; a login in the body only.",
+            "content": {
+                kind: {"schema": model.model_json_schema()}
+                for kind in ("application/json", "application/x-www-form-urlencoded")
+            },
+        }
     }
-}
 
 
-def connections(service: TheService) -> httpx.AsyncClient:
-    client: httpx.AsyncClient = service.parts[CONNECTIONS]
-    return client
+def connections(service: TheService) -> Clusters:
+    known: Clusters = service.parts[CONNECTIONS]
+    return known
 
 
-Connections = Annotated[httpx.AsyncClient, Depends(connections)]
+Connections = Annotated[Clusters, Depends(connections)]
 
 
-@router.post("/cluster/add", openapi_extra=_BODY)
+@router.post("/cluster/add", openapi_extra=_with_body(ClusterAdditionBody))
 async def add(
     request: Request,
     service: TheService,
@@ -57,16 +67,36 @@ async def add(
     query: Annotated[ClusterAddition, Query()],
 ) -> Answer[dict[str, Any]]:
     """集群添加: the cluster is asked first, and refused when it is not a Flink that answers."""
-    body = await body_as(request, ClusterAddition)
-    cluster, figures = await clusters.add(
-        service.database,
-        flink,
-        name=query.name or body.name or "",
-        address=query.address or body.address or "",
-        type_=query.type or body.type or "",
-        remark=query.remark or body.remark or "",
-    )
+    wanted = _merged(await body_as(request, ClusterAdditionBody), query)
+    cluster, figures = await clusters.add(service.database, flink, wanted)
     return Answer(data={"id": cluster.id, "address": cluster.address, "flinkVersion": figures.flink_version})
+
+
+@router.put("/cluster/update", openapi_extra=_with_body(ClusterChangeBody))
+async def change(
+    request: Request,
+    service: TheService,
+    flink: Connections,
+    query: Annotated[ClusterChange, Query()],
+) -> Answer[dict[str, Any]]:
+    """集群修改: what is not given stays; another address or login is tried first."""
+    wanted = _merged(await body_as(request, ClusterChangeBody), query)
+    if not wanted.id:
+        raise InvalidInput(Problem("it is not said which cluster", field="id", remedy="take one from /cluster/list"))
+    cluster = await clusters.change(service.database, flink, clusters.parse_id(wanted.id, "id"), wanted)
+    return Answer(data={"id": cluster.id, "name": cluster.name, "address": cluster.address})
+
+
+@router.delete("/cluster/delete")
+async def remove(session: WriteSession, cluster_id: Annotated[str, Query(alias="id")]) -> Answer[dict[str, Any]]:
+    """集群删除: refused while jobs use it or run on it; the refusal names them."""
+    cluster = await clusters.remove(session, clusters.parse_id(cluster_id, "id"))
+    return Answer(data={"id": cluster.id, "name": cluster.name})
+
+
+def _merged(body: Body, query: Wire) -> Body:
+    """The body with what the query gives put over it; empty text in a query is "not given"."""
+    return body.model_copy(update={name: value for name, value in query if value})
 
 
 @router.get("/cluster/list")
@@ -119,6 +149,7 @@ def _entity(row: Cluster) -> ClusterEntity:
         created_at=row.create_time,
         modified_by=row.modify_by,
         modified_at=row.modify_time,
+        **login.shown(row.login),
     )
 
 
@@ -149,7 +180,7 @@ _SUMMED = (
 
 
 def _sum(sights: list[Sight]) -> ClusterOverview:
-    seen: list[Overview] = [sight.figures for sight in sights if sight.figures]
+    seen: list[rest.ClusterOverview] = [sight.figures for sight in sights if sight.figures]
     oldest = min(sights, key=lambda sight: sight.observed_at or 0, default=None)
     return ClusterOverview(
         flink_version=", ".join(sorted({figures.flink_version for figures in seen})),

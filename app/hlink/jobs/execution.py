@@ -30,6 +30,32 @@ _CLEANUPS = {0: CheckpointCleanup.RETAIN, 1: CheckpointCleanup.DELETE}
 _BACKENDS = {0: StateBackend.HASHMAP, 1: StateBackend.HASHMAP, 2: StateBackend.ROCKSDB}
 _NONE, _FIXED_DELAY, _FAILURE_RATE = 0, 1, 2
 _SWITCH = {0: False, 1: True}
+_INGESTION_TIME, _PROCESSING_TIME, _EVENT_TIME = 0, 1, 2
+
+#: What ``parms`` may hold: options that belong to a job, by the beginning of their names.
+_JOB_OPTIONS = ("table.", "pipeline.", "execution.", "state.", "restart-strategy.")
+#: Options that a field of the job sets, by the beginning of their names.
+_SET_BY_FIELD = {
+    "execution.checkpointing.interval": "checkpointInterval",
+    "execution.checkpointing.mode": "checkpointMode",
+    "execution.checkpointing.timeout": "checkpointTimeout",
+    "execution.checkpointing.min-pause": "minPauseBetweenCheckpoints",
+    "execution.checkpointing.max-concurrent-checkpoints": "checkpointMaxCuncurrency",
+    "execution.checkpointing.externalized-checkpoint-retention": "checkpointCleanupMode",
+    "execution.checkpointing.dir": "checkpointStatebackendPath",
+    "execution.checkpointing.savepoint-dir": "stateSavepointsDir",
+    "execution.state-recovery.path": "savepointPath",
+    "execution.state-recovery.ignore-unclaimed-state": "allowNrs",
+    "state.backend.type": "checkpointStatebackendType",
+    "restart-strategy.": "restartStrategy",
+    "table.exec.mini-batch.": "enableMinibatchOptimization",
+    "table.exec.resource.default-parallelism": "parallelism",
+    "table.optimizer.agg-phase-strategy": "tableOptimizerAggPhaseStrategy",
+    "table.optimizer.distinct-agg.split.enabled": "tableOptimizerDistinctAggSplitEnabled",
+    "pipeline.name": "jobName",
+}
+#: Options that would take the job out of the service's hands or bring code along.
+_NOT_FOR_JOBS = ("execution.target", "execution.runtime-mode", "pipeline.jars", "pipeline.classpaths")
 
 T = TypeVar("T")
 
@@ -41,6 +67,7 @@ def execution(settings: Mapping[str, Any]) -> Execution:
         InvalidInput: with every setting that cannot be.
     """
     reader = _Reader(settings)
+    reader.check_time_type()
     made = Execution(
         parallelism=reader.parallelism(),
         checkpointing=reader.checkpointing(),
@@ -52,11 +79,21 @@ def execution(settings: Mapping[str, Any]) -> Execution:
             reader.choice("split_distinct_aggregation", "tableOptimizerDistinctAggSplitEnabled", _SWITCH)
         ),
         savepoint_dir=reader.folder("savepoint_dir", "stateSavepointsDir"),
-        options=reader.recovery(),
+        options={**reader.custom_options(), **reader.recovery()},
     )
     if reader.problems:
         raise InvalidInput(*reader.problems)
     return made
+
+
+def wants_event_time(settings: Mapping[str, Any]) -> bool:
+    """Whether the job says of itself that it goes by event time.
+
+    Since Flink 1.12 each query says by its columns which time it goes by, so ``timeType`` only states what is meant:
+    1 (the original's default, also of jobs with event-time windows) promises nothing, 2 promises a source that has
+    an event time, and 0, ingestion time, is not there any more.
+    """
+    return settings.get("time_type") == _EVENT_TIME
 
 
 class _Reader:
@@ -90,6 +127,44 @@ class _Reader:
             return smallest
         return int(value)
 
+    def check_time_type(self) -> None:
+        time_type = self.settings.get("time_type")
+        if time_type == _INGESTION_TIME:
+            self.problems.append(
+                Problem(
+                    "Flink has no ingestion time any more",
+                    field="timeType",
+                    remedy=f"use {_PROCESSING_TIME} with PROCTIME() in the statement, or {_EVENT_TIME} with an "
+                    "event-time column in the source",
+                )
+            )
+        elif time_type not in (None, _PROCESSING_TIME, _EVENT_TIME):
+            self.refuse("timeType", time_type, f"use {_PROCESSING_TIME} or {_EVENT_TIME}")
+
+    def custom_options(self) -> dict[str, str]:
+        """``parms``: Flink's own options for this job, by their names."""
+        found: dict[str, str] = {}
+        for option, value in (self.settings.get("parameters") or {}).items():
+            where = f"parms.{option}"
+            field = next((field for start, field in _SET_BY_FIELD.items() if option.startswith(start)), None)
+            if field is not None:
+                self.problems.append(Problem("a field of the job sets it", field=where, remedy=f"use {field}"))
+            elif option.startswith(_NOT_FOR_JOBS) or not option.startswith(_JOB_OPTIONS):
+                self.problems.append(
+                    Problem(
+                        "it is not an option that a job may set",
+                        field=where,
+                        remedy=f"use Flink's options that begin with {', '.join(_JOB_OPTIONS)}",
+                    )
+                )
+            elif isinstance(value, bool):
+                found[option] = str(value).lower()
+            elif isinstance(value, str | int | float):
+                found[option] = str(value)
+            else:
+                self.refuse(where, value, "use text, a number, true or false")
+        return found
+
     def parallelism(self) -> int:
         value = self.settings.get("parallelism") or 0
         units = self.settings.get("computing_units") or 0
@@ -106,13 +181,20 @@ class _Reader:
         if interval < 10:
             self.refuse("checkpointInterval", interval, "use 0 for no checkpoints, or at least 10 ms")
             return None
+        timeout = self.number("checkpoint_timeout_ms", "checkpointTimeout", 0)
+        if timeout and timeout < 10:
+            self.refuse("checkpointTimeout", timeout, "use 0 for Flink's own, or at least 10 ms")
+        pause = self.number("checkpoint_min_pause_ms", "minPauseBetweenCheckpoints", 0)
+        concurrent = self.number("max_concurrent_checkpoints", "checkpointMaxCuncurrency", 0)
+        if pause and concurrent and concurrent > 1:
+            self.refuse("checkpointMaxCuncurrency", concurrent, "use 1 where minPauseBetweenCheckpoints is above 0")
         return Checkpointing(
             interval_ms=interval,
             mode=self.choice("checkpoint_mode", "checkpointMode", _MODES) or CheckpointMode.EXACTLY_ONCE,
             # 0 is what a form sends that was left empty: Flink's own value then.
-            timeout_ms=self.number("checkpoint_timeout_ms", "checkpointTimeout", 0) or None,
-            min_pause_ms=self.number("checkpoint_min_pause_ms", "minPauseBetweenCheckpoints", 0) or None,
-            max_concurrent=self.number("max_concurrent_checkpoints", "checkpointMaxCuncurrency", 0) or None,
+            timeout_ms=timeout or None,
+            min_pause_ms=pause or None,
+            max_concurrent=concurrent or None,
             cleanup=self.choice("checkpoint_cleanup", "checkpointCleanupMode", _CLEANUPS) or CheckpointCleanup.RETAIN,
             storage=self.folder("checkpoint_storage", "checkpointStatebackendPath"),
         )

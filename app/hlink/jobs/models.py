@@ -71,6 +71,27 @@ class JobVersion(SQLModel, table=True):
     compiled: str = Field(sa_type=Text)
     """Flink's compiled plan as JSON, with placeholders for secrets."""
     options: dict[str, str] = Field(sa_type=JSON)
+    definition: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    """The job as its user had defined it (:func:`~app.hlink.jobs.versions.definition_of`); None in versions from before
+    this was kept."""
+    functions: list[dict[str, str]] = Field(
+        default_factory=list, sa_type=JSON, sa_column_kwargs={"server_default": "[]"}
+    )
+    """The functions that it was planned with, each a :class:`~stream_jobs.definitions.Function`'s fields."""
     created_at: int | None = Field(
         default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
     )
+
+
+class JobMessage(SQLModel, table=True):
+    """What became of a job outside of its runs: a start that was refused before there was a run. Only ever added."""
+
+    __tablename__ = "hlink_job_message"
+    __table_args__ = (Index("hlink_job_messages_of_job", "job_id", "id"),)
+
+    id: int = Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
+    job_id: int = Field(sa_type=BigInteger, foreign_key="hlink_job.id")
+    at: int | None = Field(default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()})
+    message: str = Field(sa_type=Text)

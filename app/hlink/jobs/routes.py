@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
 from sqlmodel import select
 
 from app.database import now_ms
+from app.hlink.answers import BUSINESS_ERROR
+from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.jobs import batch
+from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
+from app.hlink.jobs import versions as versions_of
+from app.hlink.jobs.definition import JarJob
 from app.hlink.jobs.overview import overview as overview_of
-from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, RunFailed
+from app.hlink.jobs.preview import preview as preview_of
+from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, Updated
 from app.hlink.planner import PART as PLANNER
-from app.hlink.wire import Answer, JobEntity, JobQuery, JobTable, JobView, Page
+from app.hlink.uploads import Files
+from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, TextId
 from app.service import ReadSession, TheService
-from app.supervisor import Run, State
+from app.supervisor import Run
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
-CLUSTERS = "hlink.flink"
-"""The part of the service that holds the connections to Flink's REST API."""
-OUTSIDE = "hlink.outside"
-"""The part of the service that checks brokers and databases."""
+PREVIEWER = "hlink.previewer"
+"""The part of the service that runs previews."""
 _SHOWN_EVENTS = 50
 
 router = APIRouter(tags=["作业管理"])
@@ -29,18 +38,43 @@ router = APIRouter(tags=["作业管理"])
 
 def engine(service: TheService) -> Engine:
     parts = service.parts
-    return Engine(service.database, parts[PLANNER], service.supervisor, parts[CLUSTERS], parts[OUTSIDE])
+    return Engine(
+        service.database,
+        parts[PLANNER],
+        service.supervisor,
+        parts[CLUSTERS],
+        parts[OUTSIDE],
+        Files.of(service.settings),
+    )
 
 
 JobId = Annotated[int, Path(alias="jobId", json_schema_extra={"format": "int64"})]
+JobIds = Annotated[IdList, Query(alias="jobIds")]
 TheEngine = Annotated[Engine, Depends(engine)]
 
 
 @router.post("/jobs/addDO")
 async def add(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
     """新建作业: planned before it is stored; a refusal names every problem and stores nothing."""
-    job = await jobs.add(engine.database, engine.planner, view)
+    job = await jobs.add(engine, view)
     return Answer(data=_entity(Found(job, (), None, None, 1)))
+
+
+@router.post("/jobs/updateDO")
+async def update(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
+    """作业信息更新: the body is the whole definition, as for ``/jobs/addDO``, planned before it is stored.
+
+    Everything may change while the job runs. The change is stored as a new version, the run keeps the version that it
+    was started from until the job is canceled and run again, and ``msg`` says so.
+    """
+    return _updated(await jobs.update(engine, view))
+
+
+@router.delete("/jobs/removeDO")
+async def remove(engine: TheEngine, job_id: Annotated[TextId, Query(alias="id")]) -> Answer[dict[str, Any]]:
+    """删除作业: refused while a run is active. Runs and versions are kept, the name is free again."""
+    await jobs.remove(engine.database, job_id)
+    return Answer(data={"jobId": job_id})
 
 
 @router.post("/jobs/validate")
@@ -59,26 +93,51 @@ async def validate(
     """
     async with engine.database.read() as session:
         draft = await jobs.drafted(session, view)
-    definition = draft.definition
-    plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+    definition = await jobs.defined(engine, draft)
+    if isinstance(definition, JarJob):
+        answer = {"sql": definition.script}
+    else:
+        plan = await jobs.planned(engine, definition, draft.job.id, with_plan=False)
+        answer = {"sql": plan.sql}
+        if with_explanation:
+            answer["explanation"] = await explain(engine.planner, plan)
     if with_connections:
         await jobs.check_outside(engine, draft.cluster, definition)
-    answer = {"valid": True, "sql": plan.sql, "slots": definition.execution.parallelism}
-    if with_explanation:
-        answer["explanation"] = await explain(engine.planner, plan)
-    return Answer(msg="", data=answer)
+    return Answer(data={"valid": True, "slots": definition.execution.parallelism, **answer})
+
+
+@router.post("/jobs/preview")
+async def preview(engine: TheEngine, service: TheService, view: JobPreview) -> Answer[dict[str, Any]]:
+    """The rows that each sink would have, over what the sources hold now; nothing is stored, started or written.
+
+    Topics are read from their beginning to their present end, as far as the time goes (``complete`` says how it
+    ended); rows that a query changes later are shown in their last state. Windows that are open at the end close.
+    """
+    return Answer(data=await preview_of(engine, service.parts[PREVIEWER], view))
 
 
 @router.post("/jobs/run/{jobId}")
 async def run(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
     """运行作业: answers when Flink has accepted the job, or, after a while, that it is still being submitted (9)."""
-    return _outcome(job_id, await jobs.run(engine, job_id), {State.FAILED, State.LOST})
+    return _outcome(job_id, await jobs.run(engine, job_id))
 
 
 @router.post("/jobs/cancel/{jobId}")
 async def cancel(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
     """取消作业: answers when the job has ended, or, after a while, that it is still being stopped."""
-    return _outcome(job_id, await jobs.cancel(engine, job_id), set())
+    return _outcome(job_id, await jobs.cancel(engine, job_id))
+
+
+@router.post("/jobs/runBatch")
+async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
+    """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason."""
+    return batch_answer(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
+
+
+@router.post("/jobs/cancelBatch")
+async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
+    """批量停止作业: a few at a time; the data has the job ids that were not stopped, with their reason."""
+    return batch_answer(await batch.each(job_ids, partial(jobs.cancel, engine)), "not stopped")
 
 
 @router.get("/jobs/list")
@@ -98,15 +157,80 @@ async def overview(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
     return Answer(data=await overview_of(found, engine.clusters, now, events[-_SHOWN_EVENTS:]))
 
 
+@router.get("/jobs/{jobId}/log")
+async def log(
+    engine: TheEngine,
+    job_id: JobId,
+    offset: Annotated[int, Query(ge=0, description="lines to leave out at the beginning")] = 0,
+    limit: Annotated[int | None, Query(ge=1, description="lines at most; all without it")] = None,
+) -> Answer[Any]:
+    """作业日志: one text, in order of time: our events, what was refused, Flink's exceptions with the root cause first.
+
+    ``msg`` says which lines of how many these are.
+    """
+    async with engine.database.read() as session:
+        await jobs.kept(session, job_id)
+        known = await log_of.recorded(session, job_id)
+    lines = await log_of.lines(known, engine.clusters)
+    shown = lines[offset : None if limit is None else offset + limit]
+    return Answer(msg=f"lines {offset} to {offset + len(shown)} of {len(lines)}", data="\n".join(shown))
+
+
+@router.get("/jobs/{jobId}/versions")
+async def versions(session: ReadSession, job_id: JobId) -> Answer[list[dict[str, Any]]]:
+    """The job's versions, newest first. ``definition`` is what ``/jobs/updateDO`` takes, ``sql`` what it became."""
+    found = await jobs.find(session, job_id)
+    active = found.run if found.run and not found.run.state.ended else None
+    return Answer(
+        data=[
+            {
+                "version": one.number,
+                "createTime": one.created_at,
+                "running": active is not None and active.spec.get("version") == one.id,
+                "definition": one.definition
+                and versions_of.view_of_version(one).model_dump(by_alias=True, exclude_none=True),
+                "sql": one.script,
+            }
+            for one in await versions_of.history(session, job_id)
+        ]
+    )
+
+
+@router.get("/jobs/{jobId}/versions/{a}/diff/{b}")
+async def diff(session: ReadSession, job_id: JobId, a: int, b: int) -> Answer[dict[str, str]]:
+    """What changes from version ``a`` to version ``b``: unified diffs of the definition and of the generated SQL."""
+    await jobs.kept(session, job_id)
+    old, new = await versions_of.find(session, job_id, a), await versions_of.find(session, job_id, b)
+    return Answer(data=versions_of.diff(old, new))
+
+
+@router.post("/jobs/{jobId}/rollback/{number}")
+async def rollback(engine: TheEngine, job_id: JobId, number: int) -> Answer[JobEntity]:
+    """Stores what the job was in version ``number`` again, as its newest version; planned first."""
+    return _updated(await jobs.rollback(engine, job_id, number))
+
+
 @router.get("/jobs/{jobId}")
 async def get(session: ReadSession, job_id: JobId) -> Answer[JobView]:
     """作业详情."""
     return Answer(data=_view(await jobs.find(session, job_id)))
 
 
-def _outcome(job_id: int, run: Run, bad: set[State]) -> Answer[dict[str, Any]]:
-    if run.state in bad:
-        raise RunFailed(f"The job did not start: {run.reason}", run_id=run.id, flink_job_id=run.external_id)
+def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, Any]]:
+    data = {str(job_id): reason for job_id, reason in failed.items()}
+    if not data:
+        return Answer(data=data)
+    return Answer(code=BUSINESS_ERROR, success=False, msg=f"{what}: {', '.join(data)}; the data says why", data=data)
+
+
+def _updated(found: Updated) -> Answer[JobEntity]:
+    msg = f"Stored as version {found.version}." if found.is_new else f"Nothing was changed: version {found.version}."
+    if found.running is not None and found.running != found.version:
+        msg += f" The job goes on with version {found.running} until it is canceled and run again."
+    return Answer(msg=msg, data=_entity(Found(found.job, (), None, None, found.version)))
+
+
+def _outcome(job_id: int, run: Run) -> Answer[dict[str, Any]]:
     return Answer(
         msg=run.reason or "",
         data={

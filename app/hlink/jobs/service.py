@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, func, literal
+from sqlalchemy import ColumnElement, String, cast, delete, func, literal
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -19,18 +21,25 @@ from app.hlink.clusters import service as clusters
 from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
 from app.hlink.filters import containing, equal, within
-from app.hlink.jobs.definition import digest_of, job_of
-from app.hlink.jobs.models import SQL, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.functions import service as functions
+from app.hlink.jars import service as jars
+from app.hlink.jars.models import StoredJar
+from app.hlink.jobs import versions
+from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
+from app.hlink.jobs.keys import plan_with_keys
+from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
+from app.hlink.uploads import Files
 from app.hlink.wire import JobQuery, JobView
 from app.ids import new_id
 from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
 from app.supervisor.faults import crash_point
 from stream_jobs import formats
-from stream_jobs.definitions import Job
+from stream_jobs.definitions import Function, Job
 from stream_jobs.planner.client import Planner, PlannerError
-from stream_jobs.planner.plan import Plan, plan
+from stream_jobs.planner.plan import Plan
 from stream_jobs.problems import InvalidJob
 from stream_jobs.rest import Clusters, FlinkRestError
 from stream_jobs.sql.formats import needs_ours
@@ -43,7 +52,7 @@ ANSWER_WITHIN_S = 20.0
 _NOT_SETTINGS = {
         "id", "code", "name", "description", "kind", "status", "flink_job_id", "cluster_id", "version", "enabled",
         "created_by", "created_at", "modified_by", "modified_at", "kind_name", "status_name", "cluster_name",
-        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size", "parameters",
+        "cluster_type", "cluster_type_name", "tables", "requested_page", "requested_size", "limit", "timeout_s",
 }  # fmt: skip
 
 
@@ -60,20 +69,29 @@ class Engine:
     supervisor: Supervisor
     clusters: Clusters
     connections: Connections
+    files: Files
 
 
 @dataclass(frozen=True, slots=True)
 class Drafted:
-    """A job as it was sent, with the tables that it names; nothing is stored yet."""
+    """A job as it was sent, with the tables or the jar that it names; nothing is stored yet."""
 
     job: StoredJob
     links: Sequence[JobTableLink]
     tables: Mapping[int, StoredTable]
     cluster: Cluster
+    functions: tuple[Function, ...] = ()
+    jar: StoredJar | None = None
 
-    @property
-    def definition(self) -> Job:
-        return job_of(self.job, self.links, self.tables)
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a version keeps so that it can be run; see :class:`~app.hlink.jobs.models.JobVersion`."""
+
+    script: str
+    compiled: str
+    options: Mapping[str, str]
+    functions: tuple[Function, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +103,19 @@ class Found:
     cluster: Cluster | None
     run: Run | None
     version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """What came of a change to a job."""
+
+    job: StoredJob
+    version: int
+    """The newest version now."""
+    is_new: bool
+    """Whether the change made a version; it does not when nothing was changed."""
+    running: int | None
+    """The version that a run is of at this moment; it keeps that until the job is run again."""
 
 
 async def drafted(session: AsyncSession, view: JobView) -> Drafted:
@@ -102,8 +133,11 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
         problems.append(Problem("the name is longer than 200 characters", field="jobName", remedy="shorten it"))
     if not view.cluster_id:
         problems.append(Problem("no cluster is chosen", field="clusterId", remedy="choose one of /cluster/check/list"))
-    wanted = [(link.table_id or 0, link) for link in view.tables or []]
-    if not wanted:
+    is_jar = view.kind == JAR
+    wanted = [] if is_jar else [(link.table_id or 0, link) for link in view.tables or []]
+    if is_jar and not (view.jar or "").strip():
+        problems.append(Problem("no jar is chosen", field="useJar", remedy="choose one of /jars/list"))
+    if not wanted and not is_jar:
         problems.append(
             Problem("no table is chosen", field="jobDsVOS", remedy="choose at least a source and a sink of /ds/list")
         )
@@ -127,64 +161,139 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
         for table_id, link in wanted
     ]
     cluster = await clusters.find(session, job.cluster_id)
-    return Drafted(job, links, await tables.find_all(session, [link.table_id for link in links]), cluster)
+    jar = await jars.find(session, view.jar or "") if is_jar else None
+    if jar is not None:
+        job.settings = {**job.settings, "jar": str(jar.id)}  # another jar may be given the same name later
+    used = await tables.find_all(session, [link.table_id for link in links])
+    return Drafted(job, links, used, cluster, await functions.named_in(session, sql_of(links, used)), jar)
 
 
-async def planned(planner: Planner, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
-    """The job's plan.
+async def defined(engine: Engine, draft: Drafted) -> Job | JarJob:
+    """The job as a value. Raises :class:`~app.errors.InvalidInput` for what cannot run as it is defined."""
+    if draft.jar is None:
+        return job_of(draft.job, draft.links, draft.tables, draft.functions)
+    return await asyncio.to_thread(jar_job_of, draft.job, draft.jar, engine.files)
+
+
+async def prepared(engine: Engine, definition: Job | JarJob, job_id: int) -> Prepared:
+    """What its runs are started from. Raises what :func:`planned` raises."""
+    if isinstance(definition, JarJob):
+        program = {
+            "jar": definition.jar,
+            "sha256": definition.sha256,
+            "entryClass": definition.entry_class,
+            "programArgsList": definition.arguments,
+            "parallelism": definition.execution.parallelism,
+        }
+        return Prepared(definition.script, json.dumps(program), definition.options)
+    made = await planned(engine, definition, job_id, with_plan=True)
+    return Prepared(made.sql, made.compiled, made.options, made.functions)
+
+
+async def planned(engine: Engine, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
+    """The job's plan; a database is asked for the key of a sink that lacks one.
 
     Raises:
         InvalidInput: with every problem that was found, in the places of the user's own text.
         Unavailable: the planner could not answer.
     """
     try:
-        return await plan(planner, definition, str(job_id), with_plan=with_plan)
+        return await plan_with_keys(engine.planner, engine.connections, definition, str(job_id), with_plan=with_plan)
     except InvalidJob as error:
-        raise InvalidInput(
-            *(
-                Problem(
-                    p.message,
-                    field=p.column or None,
-                    table=p.table or p.statement or None,
-                    line=p.place.line if p.place else None,
-                    column=p.place.column if p.place else None,
-                    remedy=p.remedy or None,
-                )
-                for p in error.problems
-            )
-        ) from None
+        raise refusal(error.problems) from None
     except PlannerError as error:
         raise Unavailable(str(error)) from error
 
 
-async def add(database: Database, planner: Planner, view: JobView) -> StoredJob:
+async def add(engine: Engine, view: JobView) -> StoredJob:
     """Stores a job that Flink would accept; a job that it would not is refused and nothing is stored.
 
     Raises:
         InvalidInput: the definition or its SQL, with every problem.
         NotFound, Conflict, Unavailable: a table or cluster that is not there; a name that is taken; no planner.
     """
-    async with database.read() as session:
+    async with engine.database.read() as session:
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name)
-    definition = draft.definition
-    made = await planned(planner, definition, draft.job.id, with_plan=True)
-    try:
-        async with database.write() as session:
-            session.add(draft.job)
-            await session.flush()
-            session.add_all(draft.links)
-            session.add(_version(draft.job.id, 1, digest_of(definition, draft.job.id), made))
-    except IntegrityError:  # somebody else took the name while it was planned
-        async with database.read() as session:
-            await _refuse_taken_name(session, draft.job.name)
-        raise
+    definition = await defined(engine, draft)
+    made = await prepared(engine, definition, draft.job.id)
+    async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
+        # A table may have been removed while the job was planned.
+        await tables.find_all(session, draft.tables, hold=True)
+        session.add(draft.job)
+        await session.flush()
+        session.add_all(draft.links)
+        session.add(_version(draft.job, draft.links, 1, digest_of(definition, draft.job.id), made))
     return draft.job
+
+
+async def update(engine: Engine, view: JobView) -> Updated:
+    """Puts the whole definition that was sent in the place of the stored one, as a new version of the job.
+
+    All of it may change at any time, also while the job runs: the run keeps the version that it was started from,
+    on the cluster where it is. What Flink would not accept is refused and the stored definition stays.
+
+    Raises:
+        InvalidInput, NotFound, Conflict, Unavailable: as :func:`add`; no such job.
+    """
+    if not view.id:
+        raise InvalidInput(Problem("the job has no id", field="id", remedy="give the id that /jobs/list shows"))
+    async with engine.database.read() as session:
+        await kept(session, view.id)
+        draft = await drafted(session, view)
+        await _refuse_taken_name(session, draft.job.name, view.id)
+    definition = await defined(engine, draft)
+    made = await prepared(engine, definition, view.id)
+    digest, kept_as = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
+    async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
+        await tables.find_all(session, draft.tables, hold=True)
+        job = await _locked(session, view.id)
+        for name in ("name", "description", "kind", "cluster_id", "settings"):
+            setattr(job, name, getattr(draft.job, name))
+        job.code = (view.code or "").strip() or job.code
+        job.modify_by = view.modified_by or ""
+        await session.exec(delete(JobTableLink).where(col(JobTableLink.job_id) == job.id))
+        session.add_all(draft.links)
+        before = await versions.newest(session, job.id)
+        is_new = before is None or (before.digest, before.definition) != (digest, kept_as)
+        number = before.number if before else 0
+        if is_new:
+            number += 1
+            session.add(_version(draft.job, draft.links, number, digest, made))
+        active = await active_run(session, subject_of(job.id))
+        running = await session.get(JobVersion, active.spec["version"]) if active else None
+    return Updated(job, number, is_new, running.number if running else None)
+
+
+async def rollback(engine: Engine, job_id: int, number: int) -> Updated:
+    """Stores what a version was defined as again, as the newest version; planned first, with the tables as they are.
+
+    Raises:
+        InvalidInput, NotFound, Conflict, Unavailable: as :func:`update`; no such version.
+    """
+    async with engine.database.read() as session:
+        await kept(session, job_id)
+        version = await versions.find(session, job_id, number)
+    return await update(engine, versions.view_of_version(version))
+
+
+async def remove(database: Database, job_id: int) -> None:
+    """Takes the job out of use; its runs and versions are kept, its name is free again.
+
+    Raises:
+        NotFound, Conflict: no such job; a run of it has not ended.
+    """
+    async with database.write() as session:
+        job = await _locked(session, job_id)
+        active = await active_run(session, subject_of(job_id))
+        if active is not None:
+            raise Conflict(f"Job {job.name!r} is {active.state.lower()}: cancel it first", run_id=active.id)
+        job.del_flag = 0
 
 
 async def find(session: AsyncSession, job_id: int) -> Found:
     """The job with its tables, cluster, newest run and version. Raises :class:`~app.errors.NotFound`."""
-    return (await _complete(session, [await _kept(session, job_id)]))[0]
+    return (await _complete(session, [await kept(session, job_id)]))[0]
 
 
 async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found], int]:
@@ -206,46 +315,114 @@ async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found],
     return await _complete(session, rows.all()), total
 
 
-async def run(engine: Engine, job_id: int) -> Run:
-    """Starts the job, and waits a while for its outcome.
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A job that can be started as far as can be known beforehand."""
 
-    Everything that can be known beforehand is checked first: the statement against the tables as they are now, the
-    brokers and databases, the cluster's free slots. A refusal leaves nothing behind.
+    job: StoredJob
+    spec: dict[str, Any]
+    """What its run is started from."""
+    version: JobVersion
+    known: JobVersion | None
+    """The newest version that was stored when this was checked; ``version`` is another one when it has to be made."""
+
+
+async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
+    """Checks everything that can be known before a start.
+
+    The statement against the tables as they are now, the brokers and databases, the cluster's free slots, of which
+    ``replaces`` will free its own. A refusal leaves nothing behind but a line in the job's log.
 
     Raises:
-        NotFound, Conflict: no such job; it runs already.
+        NotFound, Conflict: no such job; it runs, and is not to be replaced.
         InvalidInput: with every problem that keeps it from running.
         Unavailable: the cluster or the planner does not answer.
     """
+    try:
+        return await _ready(engine, job_id, replaces)
+    except (InvalidInput, Unavailable) as refusal:
+        async with engine.database.write() as session:
+            session.add(JobMessage(job_id=job_id, message=f"not started: {refusal.message}"))
+        raise
+
+
+async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
     async with engine.database.read() as session:
-        job = await _kept(session, job_id)
+        job = await kept(session, job_id)
         links = (await session.exec(_links([job_id]))).all()
         cluster = await session.get(Cluster, job.cluster_id)
-        active = await active_run(session, subject_of(job_id))
         stored = await tables.find_all(session, [link.table_id for link in links])
-        version = await _newest_version(session, job_id)
-    if active is not None:
+        callable_ = await functions.named_in(session, sql_of(links, stored))
+        jar = await jars.find(session, job.settings["jar"]) if job.kind == JAR else None
+        known = await versions.newest(session, job_id)
+        active = await active_run(session, subject_of(job_id))
+    if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
     if cluster is None or cluster.del_flag == DELETED:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
-    definition = job_of(job, links, stored)
+    definition = await defined(engine, Drafted(job, links, stored, cluster, callable_, jar))
     digest = digest_of(definition, job_id)
-    next_version = None
+    frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
+    freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
+    version = known
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
-            planned(engine.planner, definition, job_id, with_plan=True),
-            check_outside(engine, cluster, definition),
+            prepared(engine, definition, job_id),
+            check_outside(engine, cluster, definition, freed=freed),
         )
-        next_version = version = _version(job_id, version.number + 1 if version else 1, digest, made)
+        version = _version(job, links, version.number + 1 if version else 1, digest, made)
     else:
-        await check_outside(engine, cluster, definition)
+        await check_outside(engine, cluster, definition, freed=freed)
+    return Ready(job, _spec(job, cluster, version, definition), version, known)
+
+
+async def settle_version(session: AsyncSession, job: Ready) -> None:
+    """Stores the version that is about to run, in the caller's transaction.
+
+    Raises :class:`~app.errors.Conflict` when the job was changed since it was checked.
+    """
+    await _locked(session, job.job.id)
+    now = await versions.newest(session, job.job.id)
+    if (now and now.id) != (job.known and job.known.id):
+        raise Conflict(f"Job {job.job.name!r} was changed while it was being started: run it again")
+    if job.version is not job.known:
+        session.add(job.version)
+
+
+async def run(engine: Engine, job_id: int) -> Run:
+    """Starts the job, and waits a while for its outcome.
+
+    Raises what :func:`ready` and :func:`start` raise.
+    """
+    return await start(engine, await ready(engine, job_id))
+
+
+async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
+    """Writes the run down, has it started, and waits a while for its outcome.
+
+    ``restore`` is the savepoint or checkpoint that it goes on from.
+
+    Raises:
+        Conflict: it runs already, or was changed at this moment.
+        RunFailed: it was started and came to nothing.
+    """
+    spec = job.spec if restore is None else {**job.spec, "restore": restore}
     async with engine.database.write() as session:
-        if next_version is not None:
-            session.add(next_version)
-        made_run = await create_run(session, KIND, subject_of(job_id), _spec(cluster, version, definition))
+        await settle_version(session, job)
+        made = await create_run(session, KIND, subject_of(job.job.id), spec)
     crash_point("run.created")
-    engine.supervisor.kick(made_run)
-    return await engine.supervisor.wait(made_run.id, timeout_s=ANSWER_WITHIN_S)
+    engine.supervisor.kick(made)
+    return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S))
+
+
+def settled(outcome: Run) -> Run:
+    """The run, unless it came to nothing: then raises :class:`RunFailed`."""
+    if outcome.state not in (State.FAILED, State.LOST):
+        return outcome
+    kept_at = f" Its state is kept at {outcome.spec['restore']}" if "restore" in outcome.spec else ""
+    raise RunFailed(
+        f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
+    )
 
 
 async def cancel(engine: Engine, job_id: int) -> Run:
@@ -263,33 +440,43 @@ async def cancel(engine: Engine, job_id: int) -> Run:
     return await engine.supervisor.wait(stopped.id, lambda run: run.state.ended, ANSWER_WITHIN_S)
 
 
-def _spec(cluster: Cluster, version: JobVersion, definition: Job) -> dict[str, Any]:
-    spec: dict[str, Any] = {"flink_url": cluster.address, "version": version.id}
+def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job | JarJob) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "flink_url": cluster.address,
+        "version": version.id,
+        "job_kind": job.kind,
+        "slots": definition.execution.parallelism,
+        "allow_non_restored": bool(job.settings.get("allow_non_restored_state")),
+    }
     if definition.execution.savepoint_dir:
         spec["savepoint_dir"] = definition.execution.savepoint_dir
     return spec
 
 
-def _version(job_id: int, number: int, digest: str, made: Plan) -> JobVersion:
+def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest: str, made: Prepared) -> JobVersion:
     return JobVersion(
-        job_id=job_id,
+        job_id=job.id,
         number=number,
         digest=digest,
-        script=made.sql,
+        script=made.script,
         compiled=made.compiled,
         options=dict(made.options),
+        definition=versions.definition_of(job, links),
+        functions=[asdict(function) for function in made.functions],
     )
 
 
-async def check_outside(engine: Engine, cluster: Cluster, definition: Job) -> None:
+async def check_outside(engine: Engine, cluster: Cluster, definition: Job | JarJob, *, freed: int = 0) -> None:
     """Asks everything that the job needs, at once: the cluster's slots, the brokers, the databases.
+
+    ``freed`` slots will be free by then besides those that are now.
 
     Raises:
         InvalidInput: with every problem that was found.
         Unavailable: the cluster does not answer.
     """
     slots, lacking, outside = await asyncio.gather(
-        _check_slots(engine.clusters, cluster, definition),
+        _check_slots(engine.clusters, cluster, definition, freed),
         _check_formats(engine.clusters, cluster, definition),
         engine.connections.check_all(definition.tables),
     )
@@ -297,11 +484,11 @@ async def check_outside(engine: Engine, cluster: Cluster, definition: Job) -> No
         raise InvalidInput(*slots, *lacking, *outside)
 
 
-async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job) -> list[Problem]:
+async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJob, freed: int) -> list[Problem]:
     """Whether the cluster has room: all operators of a job share slots, so it needs as many as it is parallel."""
     try:
         overview = await flink.at(cluster.address).overview()
-        if overview.slots_available >= definition.execution.parallelism:
+        if overview.slots_available + freed >= definition.execution.parallelism:
             return []
         holders = [job.name for job in await flink.at(cluster.address).jobs() if job.tasks.running]
     except FlinkRestError as error:
@@ -317,16 +504,16 @@ async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job) -> li
     ]
 
 
-async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job) -> list[Problem]:
+async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job | JarJob) -> list[Problem]:
     """Whether the cluster has our formats, where a table is read with one; a job would leak a copy of its own."""
     readers = [table.name for table in definition.tables if needs_ours(table)]
     if not readers:
         return []
     try:
-        names = {entry.rpartition("/")[2] for entry in await flink.at(cluster.address).classpath()}
+        present = await flink.at(cluster.address).libraries()
     except FlinkRestError as error:
         raise Unavailable(f"Cluster {cluster.name!r}: {error}") from error
-    if formats.jar_name() in names:
+    if formats.jar_name() in present:
         return []
     return [
         Problem(
@@ -338,8 +525,17 @@ async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job) -> 
     ]
 
 
-async def _kept(session: AsyncSession, job_id: int) -> StoredJob:
-    job = await session.get(StoredJob, job_id)
+async def kept(session: AsyncSession, job_id: int) -> StoredJob:
+    """The job, unless it was removed. Raises :class:`~app.errors.NotFound`."""
+    return _in_use(await session.get(StoredJob, job_id), job_id)
+
+
+async def _locked(session: AsyncSession, job_id: int) -> StoredJob:
+    """The job, held against other changes until the transaction ends. Raises :class:`~app.errors.NotFound`."""
+    return _in_use(await session.get(StoredJob, job_id, with_for_update=True), job_id)
+
+
+def _in_use(job: StoredJob | None, job_id: int) -> StoredJob:
     if job is None or job.del_flag != 1:
         raise NotFound(f"There is no job {job_id}: /jobs/list shows those there are")
     return job
@@ -378,14 +574,20 @@ async def _complete(session: AsyncSession, jobs: Sequence[StoredJob]) -> list[Fo
     ]
 
 
-async def _newest_version(session: AsyncSession, job_id: int) -> JobVersion | None:
-    query = select(JobVersion).where(JobVersion.job_id == job_id).order_by(col(JobVersion.number).desc()).limit(1)
-    return (await session.exec(query)).first()
+@asynccontextmanager
+async def _taking_the_name(database: Database, job: StoredJob) -> AsyncIterator[None]:
+    """Tells of a name that somebody else took while the job was planned."""
+    try:
+        yield
+    except IntegrityError:
+        async with database.read() as session:
+            await _refuse_taken_name(session, job.name, job.id)
+        raise
 
 
-async def _refuse_taken_name(session: AsyncSession, name: str) -> None:
+async def _refuse_taken_name(session: AsyncSession, name: str, except_id: int | None = None) -> None:
     taken = await session.exec(select(StoredJob.id).where(StoredJob.name == name, StoredJob.del_flag == 1))
-    if taken.first() is not None:
+    if (other := taken.first()) is not None and other != except_id:
         raise Conflict(f"There is a job called {name!r} already: choose another jobName")
 
 

@@ -1,31 +1,66 @@
-"""The way of a run to Flink: its version's compiled plan, with the secrets put in at the last moment."""
+"""The way of a run to Flink: its version's compiled plan, with the secrets put in at the last moment, or its jar."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database
-from app.hlink.jobs.models import JobTableLink, JobVersion
+from app.errors import NotFound
+from app.hlink.clusters import service as clusters
+from app.hlink.jars.service import bring
+from app.hlink.jobs.models import JAR, JobTableLink, JobVersion
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
+from app.hlink.uploads import Files
 from app.supervisor import Run
-from app.supervisor.runners.base import AlreadySubmitted, SubmissionRefused, SubmissionUncertain
+from app.supervisor.runners.base import (
+    AlreadySubmitted,
+    Inspection,
+    SubmissionRefused,
+    SubmissionUncertain,
+    Unreachable,
+)
+from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
+from stream_jobs.rest import Cluster as FlinkCluster
+from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
 from stream_jobs.sql.diagnosis import Refusal
 
 _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
 
 
+class JobSubmitter:
+    """Submits each run in the way of its job."""
+
+    def __init__(self, plans: PlanSubmitter, jars: JarSubmitter) -> None:
+        self._plans = plans
+        self._jars = jars
+
+    async def submit(self, run: Run) -> None:
+        """See :meth:`PlanSubmitter.submit`."""
+        await (self._jars if run.spec.get("job_kind") == JAR else self._plans).submit(run)
+
+    async def inspect(self, path: str) -> Inspection:
+        """See :meth:`PlanSubmitter.inspect`."""
+        return await self._plans.inspect(path)
+
+
 class PlanSubmitter:
     """Submits runs of SQL jobs through the planner."""
 
-    def __init__(self, database: Database, planner: Planner) -> None:
+    def __init__(self, database: Database, planner: Planner, clusters: Clusters) -> None:
         self._database = database
         self._planner = planner
+        self._clusters = clusters
 
     async def submit(self, run: Run) -> None:
         """Submit a run under its ``external_id``.
@@ -36,25 +71,137 @@ class PlanSubmitter:
             SubmissionUncertain: it is not known whether Flink got it.
         """
         async with self._database.read() as session:
-            version = await session.get(JobVersion, run.spec["version"])
-            if version is None:
-                raise SubmissionRefused("The job's version that this run was to start is not there any more")
+            version = await _version_of(session, run)
             links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
             used = await tables.find_all(session, [link.table_id for link in links])
+            authorization = await clusters.authorization(session, str(run.spec["flink_url"]))
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
-        options = {**version.options, **_target(run)}
+        options = {**version.options, **await _restored_from(self._planner, run), **_target(run)}
         try:
-            answer = await self._planner.execute(fill_in(version.compiled, secrets), options)
-        except PlannerError as error:
+            functions = await self._functions(version, str(run.spec["flink_url"]))
+            answer = await self._planner.execute(
+                fill_in(version.compiled, secrets), options, functions, authorization=authorization
+            )
+        except FunctionFileMissing as error:
+            raise SubmissionRefused(str(error)) from error
+        except (PlannerError, FlinkRestError) as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
             return
         refusal = Refusal.read(answer["error"])
         if any(name in kind or name in message for kind, message in refusal.causes for name in _DUPLICATES):
             raise AlreadySubmitted
+        if refusal.function is not None:
+            raise SubmissionRefused(f"A function of the job cannot be made: {refusal.innermost}")
         if answer["error"].get("step") == "load":
             raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
         raise SubmissionUncertain(refusal.innermost)
+
+    async def inspect(self, path: str) -> Inspection:
+        """See :meth:`stream_jobs.planner.client.Planner.inspect_savepoint`. Raises ``Unreachable``."""
+        try:
+            found = await self._planner.inspect_savepoint(path)
+        except PlannerError as error:
+            raise Unreachable(str(error)) from error
+        return Inspection(found["complete"], found.get("reason"), found.get("size"))
+
+    async def _functions(self, version: JobVersion, flink_url: str) -> FunctionSet:
+        """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
+        functions, config = _called(version), self._planner.config
+        lacking = False
+        if any(not function.sha256 for function in functions):
+            present = await self._clusters.at(flink_url).libraries()
+            lacking = any(jar.name not in present for jar in config.shipped_jars)
+        return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
+
+
+class JarSubmitter:
+    """Submits runs of programs in jars through Flink's REST API."""
+
+    def __init__(self, database: Database, planner: Planner, flink: Clusters, files: Files, timeout_s: float) -> None:
+        """``timeout_s`` is how long a program may take until it has submitted its job."""
+        self._database = database
+        self._planner = planner
+        self._flink = flink
+        self._files = files
+        self._timeout_s = timeout_s
+
+    async def submit(self, run: Run) -> None:
+        """Bring the jar to the cluster if it lacks it, and run its program under the run's ``external_id``.
+
+        Raises what :meth:`PlanSubmitter.submit` raises.
+        """
+        async with self._database.read() as session:
+            version = await _version_of(session, run)
+        program = json.loads(version.compiled)
+        options = {**version.options, **await _restored_from(self._planner, run)}
+        body = {
+            "jobId": run.external_id,
+            "entryClass": program["entryClass"],
+            "programArgsList": program["programArgsList"],
+            "parallelism": program["parallelism"],
+            "savepointPath": options.pop("execution.state-recovery.path", None),
+            "allowNonRestoredState": options.pop("execution.state-recovery.ignore-unclaimed-state", "") == "true",
+            "flinkConfiguration": options,
+        }
+        cluster = self._flink.at(str(run.spec["flink_url"]))
+        try:
+            file = self._files.path(program["sha256"], program["jar"])
+            await cluster.run_jar(await bring(cluster, file, program["jar"]), body, self._timeout_s)
+        except NotFound as error:
+            raise SubmissionRefused(error.message) from error
+        except ClusterError as error:
+            await _judge(cluster, run, error)
+        except FlinkRestError as error:
+            raise SubmissionUncertain(str(error)) from error
+
+
+async def _judge(cluster: FlinkCluster, run: Run, error: ClusterError) -> None:
+    """What a program's failure means: it may have submitted its job before, and only the cluster knows."""
+    if any(name in error.message for name in _DUPLICATES):
+        raise AlreadySubmitted from error
+    try:
+        await cluster.status(run.external_id)
+    except JobNotFound:
+        raise SubmissionRefused(f"The program failed before it submitted its job: {error.message}") from error
+    except FlinkRestError:
+        raise SubmissionUncertain(error.message) from error
+
+
+async def _version_of(session: AsyncSession, run: Run) -> JobVersion:
+    version = await session.get(JobVersion, run.spec["version"])
+    if version is None:
+        raise SubmissionRefused("The job's version that this run was to start is not there any more")
+    return version
+
+
+async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
+    """What a restart goes on from, whatever the job's definition says of the first start.
+
+    Flink accepts a savepoint that lacks a file, and fails later, for ever: it is refused before.
+    """
+    path = run.spec.get("restore")
+    if path is None:
+        return {}
+    is_checkpoint = str(path).rstrip("/").rpartition("/")[2].startswith("chk-")
+    look = planner.newest_checkpoint if is_checkpoint else planner.inspect_savepoint
+    try:
+        found = await look(path)
+    except PlannerError as error:
+        raise SubmissionUncertain(str(error)) from error
+    if found["complete"] is False:
+        raise SubmissionRefused(
+            f"The state at {path} that it was to go on from is not whole: {found['reason']}. It was not started; "
+            "start it from an older savepoint (savepointPath), or without state"
+        )
+    return {
+        "execution.state-recovery.path": str(found.get("path", path)),
+        "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
+    }
+
+
+def _called(version: JobVersion) -> list[Function]:
+    return [Function(**{**fields, "kind": FunctionKind(fields["kind"])}) for fields in version.functions]  # type: ignore[arg-type]
 
 
 def _target(run: Run) -> Mapping[str, str]:
@@ -66,4 +213,6 @@ def _target(run: Run) -> Mapping[str, str]:
     }
     if parts.scheme == "https":
         options["security.ssl.rest.enabled"] = "true"
+    if path := parts.path.strip("/"):
+        options["rest.path"] = f"/{path}"  # Flink 2.3 does not heed rest.url-prefix here
     return options

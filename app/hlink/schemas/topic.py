@@ -9,7 +9,8 @@ from kafka import TopicPartition
 from kafka.errors import KafkaError
 
 from app.errors import InvalidInput, Problem
-from app.hlink.connections import Broker, kafka_reason, unreachable
+from app.hlink.connections.kafka import Broker, kafka_reason
+from app.hlink.connections.outcome import unreachable
 from app.hlink.tables import fields
 from stream_jobs.definitions import KafkaSource
 

@@ -46,10 +46,19 @@ class TypeRule:
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Offered:
+    """What a form offers for a column: Flink's types, and the plain words of the original beside them."""
+
+    flink: tuple[str, ...]
+    basic: tuple[str, ...]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Catalogue:
     """The content of ``schemas/hlink/types.json``; ``jdbc``: a role's and database's types."""
 
     source: str
+    offered: Offered
     types: Mapping[str, TypeRule]
     suggestions: Mapping[str, str]
     jdbc: Mapping[str, Mapping[str, frozenset[str]]]

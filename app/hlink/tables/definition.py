@@ -16,14 +16,19 @@ from stream_jobs.definitions import (
     AvroFormat,
     Connector,
     Format,
+    HbaseSink,
+    HttpLookup,
     JdbcConnection,
     JdbcLookup,
     JdbcSink,
     JsonFormat,
+    KafkaLookup,
     KafkaSink,
     KafkaSource,
+    KeyFormat,
     LookupCache,
     OnError,
+    RedisLookup,
     Role,
     Secret,
     Startup,
@@ -42,42 +47,10 @@ def to_definition(stored: StoredTable) -> Table:
     Pure: nothing is asked, nothing is changed. Raises :class:`~app.errors.InvalidInput` with every problem found,
     each with the table, the column or field, and the remedy.
     """
-    problems = alias_problems(stored.alias)
-    if stored.role not in fields.roles():
-        problems.append(
-            Problem(
-                f"'{stored.role}' is not a role of a table",
-                field="dsType",
-                table=stored.alias,
-                remedy=f"choose one of: {', '.join(fields.roles())}",
-            )
-        )
-        raise InvalidInput(*problems)
+    problems = [*alias_problems(stored.alias), *_kind_problems(stored)]
     if stored.kind not in fields.kinds(stored.role):
-        problems.append(
-            Problem(
-                f"a {stored.role} table cannot be of type '{stored.kind}'",
-                field="tableType",
-                table=stored.alias,
-                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
-            )
-        )
         raise InvalidInput(*problems)
-    if stored.schema_type not in (JSON, AVRO):
-        problems.append(
-            Problem(
-                f"{stored.schema_type} is not a format of messages",
-                field="schemaType",
-                table=stored.alias,
-                remedy="choose 0 (JSON) or 1 (Avro)",
-            )
-        )
-    checked, field_problems = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias)
-    nodes, column_problems = columns.tree(stored.columns, table=stored.alias)
-    problems += field_problems + column_problems
-    draft = _Draft(stored, checked.values, checked.secrets, nodes, problems)
-    if not field_problems:
-        draft.check_url()
+    draft = _draft(stored, problems)
     watermark = draft.watermark()
     join_key = draft.join_key()
     primary_key = draft.primary_key()
@@ -89,11 +62,75 @@ def to_definition(stored: StoredTable) -> Table:
         name=stored.alias,
         role=Role(stored.role),
         connector=draft.connector(),
-        columns=tuple(node.column() for node in nodes),
+        columns=tuple(node.column() for node in draft.nodes),
         primary_key=primary_key,
         watermark=watermark,
         join_key=join_key,
     )
+
+
+def to_connection(stored: StoredTable) -> Table:
+    """The table as far as a look at what it connects to needs it: its columns only when they are in order.
+
+    Raises :class:`~app.errors.InvalidInput` for the role, the kind and the connector's fields.
+    """
+    problems = _kind_problems(stored)
+    if problems:
+        raise InvalidInput(*problems)
+    draft = _draft(stored, problems)
+    if draft.faulty_fields:
+        raise InvalidInput(*draft.faulty_fields)
+    columns = () if problems else tuple(node.column() for node in draft.nodes)
+    return Table(
+        name=stored.alias,
+        role=Role(stored.role),
+        connector=draft.connector(),
+        columns=columns,
+        primary_key=draft.primary_key() if columns else (),
+    )
+
+
+def _kind_problems(stored: StoredTable) -> list[Problem]:
+    if stored.role not in fields.roles():
+        return [
+            Problem(
+                f"'{stored.role}' is not a role of a table",
+                field="dsType",
+                table=stored.alias or None,
+                remedy=f"choose one of: {', '.join(fields.roles())}",
+            )
+        ]
+    if stored.kind not in fields.kinds(stored.role):
+        return [
+            Problem(
+                f"a {stored.role} table cannot be of type '{stored.kind}'",
+                field="tableType",
+                table=stored.alias or None,
+                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
+            )
+        ]
+    return []
+
+
+def _draft(stored: StoredTable, problems: list[Problem]) -> _Draft:
+    """The table with its fields and columns read; what is wrong with them is added to ``problems``."""
+    checked, faulty = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias or None)
+    if stored.schema_type not in (JSON, AVRO):
+        problems.append(
+            Problem(
+                f"{stored.schema_type} is not a format of messages",
+                field="schemaType",
+                table=stored.alias,
+                remedy="choose 0 (JSON) or 1 (Avro)",
+            )
+        )
+    url = checked.values.get("connector_url")
+    if not faulty and url is not None and (fault := fields.jdbc_fault(stored.kind, url)):
+        message, remedy = fault
+        faulty.append(Problem(message, field="connector_url", table=stored.alias or None, remedy=remedy))
+    nodes, column_problems = columns.tree(stored.columns, table=stored.alias or None)
+    problems += faulty + column_problems
+    return _Draft(stored, checked.values, checked.secrets, nodes, problems, faulty)
 
 
 def alias_problems(alias: str) -> list[Problem]:
@@ -127,6 +164,8 @@ class _Draft:
     secrets: Mapping[str, str]
     nodes: list[ColumnNode]
     problems: list[Problem]
+    faulty_fields: list[Problem]
+    """Those of the problems that the connector's fields have."""
 
     def refuse_column(self, path: str, message: str, remedy: str) -> None:
         self.problems.append(column_problem(self.stored.alias, path, message, remedy))
@@ -134,13 +173,9 @@ class _Draft:
     def refuse_field(self, name: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(message, field=name, table=self.stored.alias, remedy=remedy))
 
-    def check_url(self) -> None:
-        url = self.values.get("connector_url")
-        if url is not None and (fault := fields.jdbc_fault(self.stored.kind, url)):
-            self.refuse_field("connector_url", *fault)
-
     def watermark(self) -> Watermark | None:
-        if self.stored.role != Role.SOURCE:
+        versioned = self.values.get("side_mode") == "versioned"
+        if self.stored.role != Role.SOURCE and not versioned:
             return None
         marked = [node for node in _all(self.nodes) if node.event_time]
         for node in marked[1:]:
@@ -150,6 +185,12 @@ class _Draft:
                 "set eventTime 1 on one column only",
             )
         if not marked:
+            if versioned:
+                self.refuse_field(
+                    "side_mode",
+                    "a versioned side table needs event time, and no column is it",
+                    "set eventTime 1 on the column that says since when a value is valid, or choose latest",
+                )
             return None
         node = marked[0]
         if node not in self.nodes:
@@ -179,9 +220,19 @@ class _Draft:
                     remedy="set joinKey 1 on the column (or columns) at the top that it is looked up by",
                 )
             )
+        if len(keys) > 1 and (self.values.get("key_format") == KeyFormat.TEXT or self.stored.kind == "redis"):
+            self.refuse_column(
+                keys[1],
+                f"a key that is one text can only have one column, and {keys[0]} is it already",
+                "set joinKey 1 on one column" + (", or choose key_format json" if self.stored.kind == "kafka" else ""),
+            )
         return keys
 
     def primary_key(self) -> tuple[str, ...]:
+        if self.stored.role == Role.SIDE and self.stored.kind in ("kafka", "redis"):
+            return tuple(node.name for node in self.nodes if node.join_key)
+        if self.stored.kind == "hbase":
+            return tuple(node.name for node in self.nodes if not _is_row(node))[:1]
         known = {node.name for node in self.nodes}
         wanted = [name.strip() for name in self.values.get("primary_key", "").split(",") if name.strip()]
         for name in wanted:
@@ -197,6 +248,8 @@ class _Draft:
 
     def check_types(self) -> None:
         """What the connector cannot carry."""
+        self.check_text_columns()
+        self.check_families()
         carried = column_types.known().jdbc.get(self.stored.role, {}).get(self.stored.kind)
         for node in self.nodes:
             if self.stored.role == Role.SINK and node.expression:
@@ -211,6 +264,31 @@ class _Draft:
                     f"a {self.stored.kind} table cannot hold {name}",
                     f"use one of: {', '.join(sorted(carried))}",
                 )
+
+    def check_text_columns(self) -> None:
+        """Keys that are read as text, and Redis, which holds nothing else."""
+        texts = [node for node in self.nodes if not node.expression and not _is_text(node)]
+        if self.values.get("key_format") == KeyFormat.TEXT:
+            for node in texts:
+                if node.join_key:
+                    self.refuse_column(node.path, "a key that is text must be STRING", "make it STRING and CAST in ON")
+        if self.stored.kind == "redis":
+            for node in texts:
+                self.refuse_column(node.path, "a redis table holds STRING only", "make it STRING and CAST it")
+
+    def check_families(self) -> None:
+        """HBase: one row key, and families of columns."""
+        if self.stored.kind != "hbase":
+            return
+        keys = [node for node in self.nodes if not _is_row(node)]
+        for node in keys[1:]:
+            self.refuse_column(
+                node.path,
+                f"a table of HBase has one row key, and {keys[0].path} is it already",
+                "put the column into a column family: a ROW",
+            )
+        if not keys and self.nodes:
+            self.refuse_column(self.nodes[0].path, "a table of HBase needs a row key", "add a column that is no ROW")
 
     def check_messages(self) -> None:
         """What the format of the messages cannot do."""
@@ -281,6 +359,38 @@ class _Draft:
                     format=self._format(),
                     properties=self._properties(),
                 )
+            case (Role.SIDE, "kafka"):
+                return KafkaLookup(
+                    bootstrap_servers=values["bootstrap_servers"],
+                    topic=values["connector_topic"],
+                    group_id=values["group_id"],
+                    versioned=values["side_mode"] == "versioned",
+                    zoned=values.get("stream_time", "").startswith("TIMESTAMP_LTZ"),
+                    key_format=KeyFormat(values["key_format"]),
+                    format=self._format(),
+                    properties=self._properties(),
+                )
+            case (Role.SIDE, "http"):
+                return HttpLookup(
+                    url=values["requestUrl"],
+                    timeout_ms=self._number("timeOut"),
+                    charset=values["charSet"],
+                    cache=self._cache(),
+                    headers=self._properties("headers"),
+                )
+            case (Role.SIDE, "redis"):
+                host, port = fields.brokers(values["redis_address"])[0]
+                password = Secret(self.secrets.get("connector_password", ""))
+                return RedisLookup(host, port, self._number("redis_database"), password, self._cache())
+            case (Role.SINK, "hbase"):
+                return HbaseSink(
+                    table=values["connector_table_name"],
+                    quorum=values["connector_zookeeper_quorum"],
+                    znode_parent=values["connector_zookeeper_znode_parent"],
+                    buffer_size=values["connector_write_buffer_flush_max_size"],
+                    buffer_rows=self._number("connector_write_buffer_flush_max_rows"),
+                    flush_interval=values["connector_write_buffer_flush_interval"],
+                )
             case (Role.SIDE, _):
                 return JdbcLookup(
                     connection=self._jdbc(),
@@ -306,10 +416,10 @@ class _Draft:
         spelling = self.values["timestamp_format"]
         return JsonFormat(TimestampFormat(spelling) if spelling else None)
 
-    def _properties(self) -> dict[str, str | Secret]:
+    def _properties(self, name: str = "properties") -> dict[str, str | Secret]:
         return {
-            key: Secret(self.secrets[f"properties.{key}"]) if fields.is_secret_property(key) else value
-            for key, value in fields.properties(self.values).items()
+            key: Secret(self.secrets[f"{name}.{key}"]) if fields.is_secret_property(key) else value
+            for key, value in fields.properties(self.values, name).items()
         }
 
     def _jdbc(self) -> JdbcConnection:
@@ -328,6 +438,14 @@ class _Draft:
 
 def _all(nodes: list[ColumnNode]) -> list[ColumnNode]:
     return [found for node in nodes for found in (node, *_all(node.children))]
+
+
+def _is_text(node: ColumnNode) -> bool:
+    return node.type is not None and node.type.name in ("STRING", "CHAR", "VARCHAR")
+
+
+def _is_row(node: ColumnNode) -> bool:
+    return node.nesting == "ROW" or (node.type is not None and node.type.name == "ROW")
 
 
 def _computed(node: ColumnNode) -> str:

@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from app.errors import InvalidInput
+from app.errors import InvalidInput, Problem
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.connections import Connections, Outcome, unchecked
+from app.hlink.planner import PART as PLANNER
 from app.hlink.requests import body_as
-from app.hlink.tables import fields, service
+from app.hlink.tables import column_types, fields, service
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.fields import FieldTemplate
 from app.hlink.tables.models import StoredTable
+from app.hlink.tables.service import Edited
+from app.hlink.tables.usage import StateEffect
 from app.hlink.wire import (
     Answer,
     ConnectorFields,
+    FieldTemplateQuery,
+    FoundColumn,
     JsonField,
     Option,
     Page,
     SchemaColumn,
+    TableCheck,
+    TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
+    TableOutcome,
     TableQuery,
+    TableUse,
     TableView,
+    TypeList,
     UnionField,
 )
 from app.hlink.wire.envelope import OptionalInt64
-from app.service import ReadSession, WriteSession
+from app.service import ReadSession, TheService, WriteSession
 from stream_jobs.definitions import DefinitionError, Role
 from stream_jobs.sql.declaration import declare
 
@@ -47,10 +60,74 @@ _COLUMN_DEFAULTS: dict[str, Any] = {"event_time": 0, "join_key": 0, "virtual_par
 
 
 @router.post("/ds/addDO")
-async def add(session: WriteSession, view: TableView) -> Answer[dict[str, Any]]:
+async def add(running: TheService, view: TableView) -> Answer[dict[str, Any]]:
     """新增动作: the definition is checked as a whole; a refusal names every problem."""
-    table = await service.add(session, view)
+    table = await service.add(running.database, running.parts[PLANNER], view)
     return Answer(data={"id": table.id, "tableName": table.alias})
+
+
+@router.put("/ds/modifyDO")
+async def modify(running: TheService, view: TableView) -> Answer[TableEdited]:
+    """修改动作: the whole definition anew; where the mask comes back for a credential, it stays what it was.
+
+    Answers the jobs that use the table, and in ``msg`` what the edit means to them.
+    """
+    edited = await service.modify(running.database, running.parts[PLANNER], view)
+    return Answer(
+        msg=_consequences(edited),
+        data=TableEdited(
+            id=edited.table.id,
+            alias=edited.table.alias,
+            jobs=[TableUse(job_id=use.job_id, name=use.name, running=use.running) for use in edited.jobs],
+            state=edited.state,
+        ),
+    )
+
+
+@router.delete("/ds/removeDO")
+async def remove(
+    session: WriteSession, table_id: Annotated[OptionalInt64, Query(alias="id")] = None
+) -> Answer[dict[str, Any]]:
+    """删除动作: refused while a job uses the table, with the jobs' names."""
+    if table_id is None:
+        raise InvalidInput(Problem("no table is named", field="id", remedy="give the id that /ds/list shows"))
+    table = await service.remove(session, table_id)
+    return Answer(data={"id": table.id, "tableName": table.alias})
+
+
+@router.post("/ds/test")
+async def test(running: TheService, view: TableView) -> Answer[TableOutcome]:
+    """Ours: looks at what a table connects to. The body is that of ``/ds/addDO``, or only the ``id`` of a stored table.
+
+    Columns need not be there yet; those that are, are compared. Answers every check, and what was found.
+    """
+    async with running.database.read() as session:
+        table = await service.to_look_at(session, view)
+    connections: Connections = running.parts[OUTSIDE]
+    return Answer(data=_outcome(await connections.look(table), unchecked(table)))
+
+
+@router.get("/ds/getFieldTemplete")
+async def field_template(query: Annotated[FieldTemplateQuery, Query()]) -> Answer[ConnectorFields]:
+    """获取自定义字段模版: the empty form of a table type, in the shape that ``/ds/addDO`` takes back filled in."""
+    role, kind = query.role.strip().lower(), query.kind.strip().lower()
+    if kind not in fields.kinds(role):
+        named, known = ("tableType", fields.kinds(role)) if role in fields.roles() else ("dsType", fields.roles())
+        raise InvalidInput(
+            Problem(
+                f"there is no form for '{kind if named == 'tableType' else role}'",
+                field=named,
+                remedy=f"choose one of: {', '.join(known)}",
+            )
+        )
+    return Answer(data=ConnectorFields(values=_form(role, kind, {})))
+
+
+@router.get("/ds/getTypeList")
+async def type_list() -> Answer[TypeList]:
+    """获取支持的数据类型."""
+    offered = column_types.known().offered
+    return Answer(data=TypeList(flink_types=list(offered.flink), basic_types=list(offered.basic)))
 
 
 @router.get("/ds/get")
@@ -101,29 +178,84 @@ def _common(row: StoredTable) -> dict[str, Any]:
 
 
 def _ddl(row: StoredTable) -> str:
-    """What Flink is told of the table; empty for a side table, as published. Credentials are placeholders in it."""
+    """What Flink is told of the table, credentials masked; empty for a side table, as published."""
     if row.role == Role.SIDE:
         return ""
     try:
-        return declare(to_definition(row), "job").text
+        made = declare(to_definition(row), "job")
     except (InvalidInput, DefinitionError):
         # Rules may have become stricter since it was stored: the table must still be there to be corrected.
         return ""
+    text = made.text
+    for placeholder in made.secrets:
+        text = text.replace(placeholder, fields.mask())
+    return text
 
 
 def _view(row: StoredTable) -> TableView:
     return TableView(
         **_common(row),
         columns=[SchemaColumn(**(_COLUMN_DEFAULTS | column), table_id=row.id) for column in row.columns],
-        connector=ConnectorFields(id=row.id, table_id=row.id, values=_filled_in(row)),
+        connector=ConnectorFields(id=row.id, table_id=row.id, values=_form(row.role, row.kind, row.fields)),
     )
 
 
-def _filled_in(row: StoredTable) -> list[JsonField]:
-    """The table's form with its values, as clients of the original get it."""
+def _outcome(found: Outcome, unchecked: str | None) -> TableOutcome:
+    checks = [
+        TableCheck(name=check.name, ok=True, message=check.found)
+        if check.problem is None
+        else TableCheck(
+            name=check.name,
+            ok=False,
+            message=check.problem.message,
+            field=check.problem.field,
+            remedy=check.problem.remedy,
+        )
+        for check in found.checks
+    ]
+    return TableOutcome(
+        ok=not found.problems,
+        checks=checks,
+        unchecked=unchecked,
+        partitions=found.partitions,
+        columns=[
+            FoundColumn(
+                name=column.name,
+                flink_type=column.flink_type,
+                join_key=int(column.in_key),
+                database_type=column.database_type,
+            )
+            for column in found.columns
+        ],
+        key=list(found.key),
+    )
+
+
+_STATE_IN_WORDS = {
+    StateEffect.UNTOUCHED: "nothing that a job sees has changed",
+    StateEffect.SURVIVES: "state survives: only what the table connects to has changed",
+    StateEffect.UNCERTAIN: "a job is planned anew then, and its state may not survive",
+}
+
+
+def _consequences(edited: Edited) -> str:
+    """What an edit means to the jobs of a table, in a sentence; nothing when no job uses it."""
+    if not edited.jobs:
+        return ""
+    names = ", ".join(repr(use.name) for use in edited.jobs)
+    words = f"used by {names}: the edit takes effect with the next run; {_STATE_IN_WORDS[edited.state]}"
+    if running := [repr(use.name) for use in edited.jobs if use.running]:
+        words += f"; running with the version before: {', '.join(running)}"
+    if edited.table.alias != edited.old_alias:
+        words += f"; statements still say '{edited.old_alias}': correct them"
+    return words
+
+
+def _form(role: str, kind: str, values: Mapping[str, str]) -> list[JsonField]:
+    """A table type's form with values in it, as clients of the original get it."""
     return [
         JsonField(
-            **_field(one, row.fields, sequence),
+            **_field(one, values, sequence),
             multiple=False,
             options=[
                 Option(
@@ -131,18 +263,18 @@ def _filled_in(row: StoredTable) -> list[JsonField]:
                     display_name=choice.label,
                     has_union=bool(choice.fields),
                     union_fields=[
-                        UnionField(**_field(union, row.fields, at), hidden=False)
+                        UnionField(**_field(union, values, at), hidden=False)
                         for at, union in enumerate(choice.fields, start=1)
                     ],
                 )
                 for choice in one.choices
             ],
         )
-        for sequence, one in enumerate(fields.template(row.role, row.kind), start=1)
+        for sequence, one in enumerate(fields.template(role, kind), start=1)
     ]
 
 
-def _field(one: FieldTemplate, values: dict[str, str], sequence: int) -> dict[str, Any]:
+def _field(one: FieldTemplate, values: Mapping[str, str], sequence: int) -> dict[str, Any]:
     return {
         "name": one.name,
         "value": values.get(one.name, ""),

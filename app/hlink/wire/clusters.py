@@ -29,7 +29,32 @@ class ClusterAddition(Wire):
     remark: OptionalText = None
 
 
-class ClusterEntity(Wire):
+class _Login(Wire):
+    """What the proxy before a cluster asks for (ours, beside the published fields): a password or a token."""
+
+    username: OptionalText = None
+    password: OptionalText = Field(None, description="masked in answers; the mask sent back means: as it was")
+    token: OptionalText = Field(None, description="sent as Authorization: Bearer; masked as the password is")
+
+
+class ClusterAdditionBody(ClusterAddition, _Login):
+    """The body of ``POST /cluster/add``. The login comes here only: addresses are logged on their way."""
+
+
+class ClusterChange(Wire):
+    """集群修改 (``PUT /cluster/update``): published as query fields; a body may carry them as well."""
+
+    id: OptionalText = Field(None, description="which cluster")
+    name: OptionalText = None
+    address: OptionalText = None
+    remark: OptionalText = Field(None, description="empty text takes it away")
+
+
+class ClusterChangeBody(ClusterChange, _Login):
+    """The body of ``PUT /cluster/update``."""
+
+
+class ClusterEntity(_Login):
     """集群: a record of ``/cluster/list`` and ``/cluster/check/list``."""
 
     id: OptionalInt64 = None

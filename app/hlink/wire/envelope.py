@@ -117,6 +117,17 @@ TimeFilter = Annotated[
 ]
 """A query field of type date-time; ``time_span`` says which moments it lets through."""
 
+TextId = Annotated[Int64, WithJsonSchema({"type": "string"})]
+"""An id that is published as text."""
+
+
+def _split_at_commas(value: Any) -> Any:
+    return [one for part in value for one in str(part).split(",") if one.strip()] if isinstance(value, list) else value
+
+
+IdList = Annotated[list[Int64], BeforeValidator(_split_at_commas)]
+"""Ids in a query, as a field for each or with commas between them."""
+
 TextFilter = Annotated[Text | None, BeforeValidator(_blank_is_absent)]
 """A query field of type string; empty text filters nothing."""
 

@@ -43,8 +43,15 @@ class _JobFields(Wire):
     flink_job_id: OptionalText = Field(None, alias="flinkJobId")
     cluster_id: OptionalInt64 = Field(None, alias="clusterId")
     parallelism: OptionalInt32 = None
-    computing_units: OptionalInt32 = Field(None, alias="computingUnit")
-    time_type: OptionalInt32 = Field(None, alias="timeType", description="dictionary flink_time_type")
+    computing_units: OptionalInt32 = Field(
+        None, alias="computingUnit", description="one is a parallelism of 2; counts where parallelism is not given"
+    )
+    time_type: OptionalInt32 = Field(
+        None,
+        alias="timeType",
+        description="1: each statement says by its columns which time it goes by; 2: the same, and a source must have "
+        "an event time; 0 (ingestion time) is not there any more",
+    )
 
     checkpoint_interval_ms: OptionalInt64 = Field(
         None, alias="checkpointInterval", description="milliseconds; 0 is no checkpoints"
@@ -77,7 +84,9 @@ class _JobFields(Wire):
         None, alias="tableOptimizerDistinctAggSplitEnabled", description="0 off, 1 on"
     )
 
-    jar: OptionalText = Field(None, alias="useJar")
+    jar: OptionalText = Field(
+        None, alias="useJar", description="id, resUname or resName of a jar; the id is what is stored"
+    )
     entry_class: OptionalText = Field(None, alias="entryClass")
     program_arguments: OptionalText = Field(None, alias="program")
 
@@ -103,7 +112,18 @@ class JobView(_JobFields):
     tables: list[JobTable] | None = Field(None, alias="jobDsVOS")
     requested_page: OptionalInt32 = Field(None, alias="curPage")
     requested_size: OptionalInt32 = Field(None, alias="pageSize")
-    parameters: dict[str, Any] | None = Field(None, alias="parms")
+    parameters: dict[str, Any] | None = Field(
+        None, alias="parms", description="Flink's own options for this job by their names, as table.exec.state.ttl"
+    )
+
+
+class JobPreview(JobView):
+    """The body of ``/jobs/preview`` (ours): a job as for ``/jobs/addDO``, and how much of it to show."""
+
+    limit: int | None = Field(None, ge=1, le=1000, description="rows of each sink; 100 without it")
+    timeout_s: float | None = Field(
+        None, alias="timeoutS", ge=1, le=10, description="seconds until it is cut off; 10 without it"
+    )
 
 
 class JobEntity(_JobFields):

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from app.hlink.wire.envelope import (
     CustomParameters,
+    Int32,
     Int64,
     OptionalDateTime,
     OptionalInt32,
@@ -148,6 +149,60 @@ class TableEntity(_TableFields):
     """数据源  持久层实体: a record of ``/ds/list``."""
 
 
+class TableUse(Wire):
+    """Ours: a job that uses a table; ``running``: it keeps the version it was started with until it is run again."""
+
+    job_id: Int64 = Field(alias="jobId")
+    name: Text = Field(alias="jobName")
+    running: bool
+
+
+class TableEdited(Wire):
+    """Ours, in the answer of ``/ds/modifyDO``: what the edit means to the jobs that use the table."""
+
+    id: Int64
+    alias: Text = Field(alias="tableName")
+    jobs: list[TableUse]
+    state: Text = Field(description="of a job that is run again: untouched, survives, uncertain")
+
+
+class TableCheck(Wire):
+    """Ours: one thing that ``/ds/test`` looked at. ``message`` is what was found, or what is wrong with it."""
+
+    name: Text = Field(description="broker, topic, offsets, database, table, columns, address, connection")
+    ok: bool
+    message: Text
+    field: OptionalText = None
+    remedy: OptionalText = None
+
+
+class FoundColumn(Wire):
+    """Ours: a database's column as ``/ds/addDO`` takes it, beside the database's own type."""
+
+    name: Text
+    flink_type: OptionalText = Field(alias="flinkType", description="null: Flink cannot read it")
+    join_key: Int32 = Field(alias="joinKey", description="1: of the database's key")
+    database_type: Text = Field(alias="databaseType")
+
+
+class TableOutcome(Wire):
+    """Ours, the answer of ``/ds/test``: every check, and what a form can fill itself with."""
+
+    ok: bool
+    checks: list[TableCheck]
+    unchecked: OptionalText = Field(None, description="what could not be looked at, and why")
+    partitions: OptionalInt32 = Field(None, description="of the topic")
+    columns: list[FoundColumn] = Field(alias="dsSchemaColumnVOS", description="of the database's table")
+    key: list[str] = Field(description="the columns of the database's primary key, or of its only unique index")
+
+
+class TypeList(Wire):
+    """``/ds/getTypeList``: what a column's ``flinkType`` and ``basicType`` may be chosen from."""
+
+    flink_types: list[str] = Field(alias="flinkSQLTypes")
+    basic_types: list[str] = Field(alias="basicTypes")
+
+
 class _TableFilters(Paging):
     """Query fields that ``/ds/list`` and ``/ds/get`` share."""
 
@@ -172,6 +227,20 @@ class TableGetQuery(_TableFilters):
     id: Int64
     role: TextFilter = Field(None, alias="dsType")
     schema_file: TextFilter = Field(None, alias="schemaFile")
+
+
+class FieldTemplateQuery(Paging):
+    """获取自定义字段模版 (``GET /ds/getFieldTemplete``): the role and the kind choose."""
+
+    role: Text = Field(alias="dsType", description="source, sink, side")
+    kind: Text = Field(alias="tableType", description="dictionaries dc_type_source, dc_type_side, dc_type_sink")
+    id: OptionalInt64 = None
+    name: TextFilter = Field(None, alias="dsName")
+    alias: TextFilter = Field(None, alias="tableName")
+    schema_type: OptionalInt32 = Field(None, alias="schemaType")
+    structure: OptionalInt32 = Field(None, alias="structureType")
+    version: OptionalInt32 = Field(None, alias="dsVersion")
+    parameters: CustomParameters = Field(None, alias="parms")
 
 
 class TableNameCheck(Wire):

@@ -38,15 +38,16 @@ class Observation:
     """Which life of the outside system said so; at least given with UNKNOWN, if it can be had at all."""
     exception: str | None = None
     checkpoint: str | None = None
+    checkpoint_at: int | None = None
     savepoint: str | None = None
     restarts: int | None = None
     tasks_running: int | None = None
     tasks_total: int | None = None
 
 
-class StopOutcome(StrEnum):
+class Outcome(StrEnum):
     UNDER_WAY = "UNDER_WAY"
-    """Accepted; observing will show its end."""
+    """Accepted; asking again, or observing, will show its end."""
     DONE = "DONE"
     """The savepoint is complete."""
     FAILED = "FAILED"
@@ -54,12 +55,26 @@ class StopOutcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class StopReport:
-    """How far one attempt to stop has come."""
+class Report:
+    """How far one attempt to stop, or to make a savepoint, has come."""
 
-    outcome: StopOutcome
+    outcome: Outcome
     savepoint: str | None = None
     cause: str | None = None
+    passing: bool = False
+    """Whether a failure was one of the moment only: the run was not yet fully there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a savepoint's or checkpoint's own files say of it."""
+
+    complete: bool | None
+    """Whether its metadata can be read and all files that it names are there; None when that cannot be told here."""
+    reason: str | None = None
+    """Why it is not, or cannot be told to be, complete."""
+    size: int | None = None
+    """Bytes of state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +106,14 @@ class Runner(Protocol):
     async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
         """Look at runs of one place with one request. Run id -> observation; a run left out is looked at next time."""
 
-    async def stop(self, run: Run, mode: StopMode) -> StopReport:
+    async def stop(self, run: Run, mode: StopMode) -> Report:
         """Begin the attempt named ``run.stop_token``, or say how far it has come."""
+
+    async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
+        """Begin the savepoint of that token, after which the run goes on, or say how far it has come."""
+
+    async def inspect(self, path: str) -> Inspection:
+        """Look into the files of a savepoint or checkpoint. Never raises for what is wrong with them."""
 
     async def tail(self, run: Run, offset: int) -> Tail:
         """The run's log from ``offset`` on."""

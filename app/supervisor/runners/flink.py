@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from app.supervisor.models import Run
-from app.supervisor.runners.base import Observation, StopOutcome, StopReport, Tail, Unreachable
+from app.supervisor.runners.base import Inspection, Observation, Outcome, Report, Tail, Unreachable
 from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import (
     Cluster,
@@ -26,6 +26,7 @@ from stream_jobs.rest import (
     FlinkRestError,
     JobNotFound,
     JobSummary,
+    SavepointFormat,
     SavepointState,
 )
 
@@ -48,6 +49,8 @@ _ENDS = frozenset({Seen.CANCELED, Seen.FINISHED, Seen.FAILED})
 
 SAVEPOINT_DIR_OPTIONS = ("execution.checkpointing.savepoint-dir", "state.savepoints.dir")
 
+_NOT_YET = "Not all required tasks are currently running"
+
 MOST_DETAILS = 16
 """For how many jobs of one look details are fetched; the others come in the next look."""
 _AT_ONCE = 6
@@ -65,6 +68,9 @@ class Submitter(Protocol):
     async def submit(self, run: Run) -> None:
         """Submit it. Raises ``SubmissionRefused``, ``AlreadySubmitted`` or ``SubmissionUncertain``."""
 
+    async def inspect(self, path: str) -> Inspection:
+        """Look into a savepoint's files. Raises ``Unreachable`` while nobody is there to do it."""
+
 
 def address_in_spec(run: Run) -> str:
     """The cluster's REST address, from the run's ``spec["flink_url"]``."""
@@ -75,6 +81,7 @@ def address_in_spec(run: Run) -> str:
 class _Details:
     exception: str | None = None
     checkpoint: str | None = None
+    checkpoint_at: int | None = None
     savepoint: str | None = None
     restarts: int | None = None
     complete: bool = True
@@ -144,21 +151,42 @@ class FlinkRunner:
             raise Unreachable(str(error)) from error
         return seen
 
-    async def stop(self, run: Run, mode: StopMode) -> StopReport:
-        """Cancel, or stop with a savepoint under the run's ``stop_token``. See :class:`StopReport`."""
+    async def stop(self, run: Run, mode: StopMode) -> Report:
+        """Cancel, or stop with a savepoint under the run's ``stop_token``. See :class:`Report`."""
         cluster = self._cluster(run)
         try:
             if mode is StopMode.CANCEL:
                 if SEEN.get(run.observed or "") is not Seen.STOPPING:
                     await cluster.cancel(run.external_id)
-                return StopReport(StopOutcome.UNDER_WAY)
+                return Report(Outcome.UNDER_WAY)
             return await self._stop_with_savepoint(cluster, run, mode)
         except JobNotFound:
-            return StopReport(StopOutcome.UNDER_WAY)  # it ended meanwhile: observing tells how
+            return Report(Outcome.UNDER_WAY)  # it ended meanwhile: observing tells how
         except ClusterUnreachable as error:
             raise Unreachable(str(error)) from error
         except ClusterError as error:
-            return StopReport(StopOutcome.FAILED, cause=error.message)
+            return Report(Outcome.FAILED, cause=error.message)
+
+    async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
+        """Make a savepoint under that token. See :class:`Report`."""
+        form = SavepointFormat.NATIVE if native else SavepointFormat.CANONICAL
+        cluster = self._cluster(run)
+
+        async def ask(target: str) -> None:
+            await cluster.savepoint(run.external_id, token, target, savepoint_format=form)
+
+        try:
+            return await self._under_token(cluster, run, token, ask)
+        except JobNotFound:
+            return Report(Outcome.FAILED, cause="the cluster does not know the run any more")
+        except ClusterUnreachable as error:
+            raise Unreachable(str(error)) from error
+        except ClusterError as error:
+            return Report(Outcome.FAILED, cause=error.message)
+
+    async def inspect(self, path: str) -> Inspection:
+        """Whatever the submitter finds in the files."""
+        return await self._submitter.inspect(path)
 
     async def tail(self, run: Run, offset: int) -> Tail:
         """The job's failures with their stack traces, oldest first: what Flink keeps of a job's own log.
@@ -233,6 +261,7 @@ class FlinkRunner:
                 ends.get(run.id) or seen[run.id],
                 exception=details.exception,
                 checkpoint=details.checkpoint,
+                checkpoint_at=details.checkpoint_at,
                 savepoint=details.savepoint,
                 restarts=details.restarts,
             )
@@ -256,7 +285,7 @@ class FlinkRunner:
             savepoint = await self._savepoint_of_stop(cluster, run) if state is Seen.FINISHED else None
         except FlinkRestError:  # the overview has answered: that stands without them
             return _Details(complete=False)
-        latest = checkpoints.latest.savepoint
+        latest, newest = checkpoints.latest.savepoint, checkpoints.newest_usable
         if (
             savepoint is None
             and latest is not None
@@ -267,7 +296,8 @@ class FlinkRunner:
         restarts = metrics.get("numRestarts")
         return _Details(
             exception=failures[0].root_cause if failures else None,
-            checkpoint=checkpoints.newest_usable,
+            checkpoint=newest.external_path if newest else None,
+            checkpoint_at=newest.trigger_timestamp if newest else None,
             savepoint=savepoint,
             restarts=int(restarts) if restarts is not None else None,
             complete=(
@@ -283,29 +313,41 @@ class FlinkRunner:
         status = await cluster.savepoint_status(run.external_id, run.stop_token)
         return status.location if status is not None else None
 
-    async def _stop_with_savepoint(self, cluster: Cluster, run: Run, mode: StopMode) -> StopReport:
+    async def _stop_with_savepoint(self, cluster: Cluster, run: Run, mode: StopMode) -> Report:
         assert run.stop_token is not None, "the supervisor commits a token before it asks for a stop"
-        status = await cluster.savepoint_status(run.external_id, run.stop_token)
+
+        async def ask(target: str) -> None:
+            await cluster.stop_with_savepoint(run.external_id, token, target, drain=mode is StopMode.DRAIN)
+
+        token = run.stop_token
+        report = await self._under_token(cluster, run, token, ask)
+        if report.outcome is Outcome.FAILED and "FlinkJobNotFoundException" in (report.cause or ""):
+            return Report(Outcome.UNDER_WAY)  # it ended meanwhile: observing tells how
+        return report
+
+    async def _under_token(
+        self, cluster: Cluster, run: Run, token: str, ask: Callable[[str], Awaitable[None]]
+    ) -> Report:
+        """How far the operation of that token has come; asked for, with its folder, when the cluster has none."""
+        status = await cluster.savepoint_status(run.external_id, token)
         if status is None:
             folder = run.spec.get("savepoint_dir") or await self._savepoint_dir(cluster)
             if not folder:
-                return StopReport(
-                    StopOutcome.FAILED,
+                return Report(
+                    Outcome.FAILED,
                     cause=f"there is no folder for savepoints: set {SAVEPOINT_DIR_OPTIONS[0]} on the cluster, "
-                    "or stop without a savepoint",
+                    "or a folder for the job (stateSavepointsDir)",
                 )
-            target = f"{str(folder).rstrip('/')}/{run.stop_token}"
-            await cluster.stop_with_savepoint(run.external_id, run.stop_token, target, drain=mode is StopMode.DRAIN)
-            return StopReport(StopOutcome.UNDER_WAY)
+            await ask(f"{str(folder).rstrip('/')}/{token}")
+            return Report(Outcome.UNDER_WAY)
         match status.state:
             case SavepointState.IN_PROGRESS:
-                return StopReport(StopOutcome.UNDER_WAY)
+                return Report(Outcome.UNDER_WAY)
             case SavepointState.COMPLETED:
-                return StopReport(StopOutcome.DONE, savepoint=status.location)
+                return Report(Outcome.DONE, savepoint=status.location)
             case SavepointState.FAILED:
-                if "FlinkJobNotFoundException" in (status.failure or ""):
-                    return StopReport(StopOutcome.UNDER_WAY)  # it ended meanwhile: observing tells how
-                return StopReport(StopOutcome.FAILED, cause=status.failure)
+                cause = status.failure or "the cluster gives no cause"
+                return Report(Outcome.FAILED, cause=cause, passing=_NOT_YET in cause)
 
     async def _savepoint_dir(self, cluster: Cluster) -> str | None:
         configuration = await cluster.configuration()

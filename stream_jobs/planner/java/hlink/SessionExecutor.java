@@ -1,5 +1,7 @@
 package hlink;
 
+import java.lang.reflect.Method;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -15,6 +17,7 @@ import org.apache.flink.configuration.SecurityOptions;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.core.execution.PipelineExecutor;
 import org.apache.flink.core.execution.PipelineExecutorFactory;
+import org.apache.flink.runtime.rest.HttpHeader;
 import org.apache.flink.streaming.api.graph.StreamGraph;
 
 /**
@@ -27,9 +30,16 @@ import org.apache.flink.streaming.api.graph.StreamGraph;
 public final class SessionExecutor implements PipelineExecutor {
     static final String NAME = "hlink";
     private static final int MOST_CLIENTS = 16;
-    /** By address, in the order of last use; requests come one at a time. */
+    /** What the next submission sends as its header Authorization; empty for none. */
+    private static String authorization = "";
+    /** By address and login, in the order of last use; requests come one at a time. */
     private static final Map<String, RestClusterClient<StandaloneClusterId>> CLIENTS =
             new LinkedHashMap<>(16, 0.75f, true);
+
+    /** Not a setting of Flink: those become part of the job, and are shown with it. */
+    static synchronized void authorize(String header) {
+        authorization = header;
+    }
 
     @Override
     public CompletableFuture<JobClient> execute(Pipeline pipeline, Configuration settings, ClassLoader userClasses)
@@ -47,10 +57,21 @@ public final class SessionExecutor implements PipelineExecutor {
                         + " "
                         + settings.get(RestOptions.ADDRESS)
                         + ":"
-                        + settings.get(RestOptions.PORT);
+                        + settings.get(RestOptions.PORT)
+                        + settings.get(RestOptions.PATH)
+                        + " "
+                        + authorization;
         RestClusterClient<StandaloneClusterId> client = CLIENTS.get(address);
         if (client == null) {
             client = new RestClusterClient<>(new Configuration(settings), StandaloneClusterId.getInstance());
+            if (!authorization.isEmpty()) {
+                // Flink takes headers from an environment variable only, the same for all clusters.
+                Method headers = RestClusterClient.class.getDeclaredMethod("getCustomHttpHeaders");
+                headers.setAccessible(true);
+                @SuppressWarnings("unchecked")
+                Collection<HttpHeader> sent = (Collection<HttpHeader>) headers.invoke(client);
+                sent.add(new HttpHeader("Authorization", authorization));
+            }
             CLIENTS.put(address, client);
             if (CLIENTS.size() > MOST_CLIENTS) {
                 String oldest = CLIENTS.keySet().iterator().next();
