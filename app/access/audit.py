@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from sqlalchemy import ColumnElement, func
@@ -142,18 +142,21 @@ async def kept_for(database: Database, days: int) -> AsyncIterator[None]:
     if days == 0:
         yield
         return
-    cleaning = asyncio.create_task(_clean(database, days), name="audit log")
+    over = asyncio.Event()
+    cleaning = asyncio.create_task(_clean(database, days, over), name="audit log")
     try:
         yield
     finally:
-        cleaning.cancel()
-        await asyncio.wait([cleaning])
+        # Asked to end, not cancelled: in the midst of a transaction a cancellation can get lost.
+        over.set()
+        await cleaning
 
 
-async def _clean(database: Database, days: int) -> None:
-    while True:
+async def _clean(database: Database, days: int, over: asyncio.Event) -> None:
+    while not over.is_set():
         try:
             await forget(database, days)
         except (SQLAlchemyError, DatabaseFailure) as error:
             logger.warning("old rows of the audit log were not deleted: %s; trying again", type(error).__name__)
-        await asyncio.sleep(_CLEAN_EVERY_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), _CLEAN_EVERY_S)
