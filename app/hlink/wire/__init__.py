@@ -13,7 +13,15 @@ from app.hlink.wire.clusters import (
     ClusterView,
 )
 from app.hlink.wire.envelope import Answer, Page, Paging, time_span
-from app.hlink.wire.functions import FunctionEntity, FunctionQuery, FunctionUpdate, FunctionUpload, Uploaded
+from app.hlink.wire.functions import (
+    FunctionEntity,
+    FunctionQuery,
+    FunctionUpdate,
+    FunctionUpload,
+    FunctionVersionView,
+    FunctionView,
+    Uploaded,
+)
 from app.hlink.wire.jobs import JobEntity, JobQuery, JobTable, JobView
 from app.hlink.wire.tables import (
     ConnectorFields,
@@ -41,6 +49,8 @@ __all__ = [
     "FunctionQuery",
     "FunctionUpdate",
     "FunctionUpload",
+    "FunctionVersionView",
+    "FunctionView",
     "JobEntity",
     "JobQuery",
     "JobTable",
