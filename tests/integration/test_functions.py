@@ -188,6 +188,9 @@ def test_given_a_running_job_when_a_second_version_comes_then_it_keeps_the_first
 
     answer = api.ok("PUT", "/ds/udf/update", params={"id": function}, files={"jarfile": jars[1].open("rb")})
     assert answer == {"id": function, "version": 2}
+    shown = api.ok("GET", "/ds/udf/get", params={"id": function})
+    assert [(one["version"], one["jarName"]) for one in shown["versions"]] == [(2, jars[1].name), (1, jars[0].name)]
+    assert (shown["version"], shown["jobs"]) == (2, [f"first {shop.tag}"])
     second = int(api.ok("POST", "/jobs/addDO", json=body | {"jobName": f"second {shop.tag}"})["id"])
     api.run(second)
     produce(topic, [{"k": "x"}])
@@ -386,7 +389,7 @@ def test_given_two_files_with_one_module_name_when_a_job_calls_functions_of_both
         (PYTHON, "texts.sideways", "does not define 'sideways'"),
         (PYTHON, "texts.plain", "plain"),
         ("import nowhere_to_be_found as f", "texts.f", "nowhere_to_be_found"),
-        ("-" * 1_000_000 + "1", "texts.f", "is not Python"),
+        ("-" * 400_000 + "1", "texts.f", "is not Python"),
         (PYTHON, "json.backwards", "is there already"),
         (PYTHON, "__main__.backwards", "is there already"),
         (PYTHON, "backwards", "module.function"),

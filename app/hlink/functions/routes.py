@@ -11,7 +11,17 @@ from app.hlink.functions.models import StoredFunction
 from app.hlink.functions.service import Workshop
 from app.hlink.planner import PART as PLANNER
 from app.hlink.uploads import Files
-from app.hlink.wire import Answer, FunctionEntity, FunctionQuery, FunctionUpdate, FunctionUpload, Page, Uploaded
+from app.hlink.wire import (
+    Answer,
+    FunctionEntity,
+    FunctionQuery,
+    FunctionUpdate,
+    FunctionUpload,
+    FunctionVersionView,
+    FunctionView,
+    Page,
+    Uploaded,
+)
 from app.hlink.wire.functions import FILE
 from app.service import ReadSession, TheService
 
@@ -45,6 +55,30 @@ async def page(session: ReadSession, query: Annotated[FunctionQuery, Query()]) -
     """自定义函数分页列表."""
     rows, total = await functions.page(session, query)
     return Answer(data=Page.of([_entity(row) for row in rows], total, query))
+
+
+@router.get("/ds/udf/get")
+async def get(
+    session: ReadSession, function_id: Annotated[int, Query(alias="id", json_schema_extra={"format": "int64"})]
+) -> Answer[FunctionView]:
+    """A function with its versions and the jobs that call it (ours, as ``/ds/get`` is for tables)."""
+    function = await functions.find(session, function_id)
+    return Answer(
+        data=FunctionView(
+            **_entity(function).model_dump(),
+            versions=[
+                FunctionVersionView(
+                    version=one.number,
+                    implementation=one.implementation,
+                    file_name=one.file_name,
+                    sha256=one.sha256,
+                    created_at=one.created_at,
+                )
+                for one in await functions.versions(session, function)
+            ],
+            jobs=await functions.users(session, function),
+        )
+    )
 
 
 @router.put("/ds/udf/update", openapi_extra=_form(False))

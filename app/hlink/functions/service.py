@@ -131,11 +131,9 @@ async def remove(database: Database, function_id: int) -> None:
     """
     async with database.write() as session:
         function = await find(session, function_id)
-        users = await _users(session, function)
-        if users:
-            raise Conflict(
-                f"Function {function.name!r} is used by job {', '.join(users)}: delete or change the job first"
-            )
+        if jobs := await users(session, function):
+            names = ", ".join(map(repr, jobs))
+            raise Conflict(f"Function {function.name!r} is used by job {names}: delete or change the job first")
         await session.delete(function)
 
 
@@ -145,6 +143,12 @@ async def find(session: AsyncSession, function_id: int) -> StoredFunction:
     if function is None:
         raise NotFound(f"There is no function {function_id}: /ds/udf/list shows those there are")
     return function
+
+
+async def versions(session: AsyncSession, function: StoredFunction) -> Sequence[FunctionVersion]:
+    """What the function was, version by version, newest first."""
+    query = select(FunctionVersion).where(FunctionVersion.function_id == function.id)
+    return (await session.exec(query.order_by(col(FunctionVersion.number).desc()))).all()
 
 
 async def page(session: AsyncSession, query: FunctionQuery) -> tuple[Sequence[StoredFunction], int]:
@@ -173,7 +177,7 @@ async def named_in(session: AsyncSession, texts: Iterable[str]) -> tuple[Functio
     return tuple(function.definition() for function in functions if function.key in words)
 
 
-async def _users(session: AsyncSession, function: StoredFunction) -> list[str]:
+async def users(session: AsyncSession, function: StoredFunction) -> list[str]:
     """The names of the jobs whose newest version was planned with the function."""
     newest = (
         select(func.max(JobVersion.number))
@@ -187,7 +191,7 @@ async def _users(session: AsyncSession, function: StoredFunction) -> list[str]:
         .where(StoredJob.del_flag == 1, JobVersion.number == newest)
         .order_by(col(StoredJob.name))
     )
-    return [repr(name) for name, used in rows if any(one["name"].lower() == function.key for one in used)]
+    return [name for name, used in rows if any(one["name"].lower() == function.key for one in used)]
 
 
 async def _receive(

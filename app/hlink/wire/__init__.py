@@ -18,7 +18,15 @@ from app.hlink.wire.clusters import (
 )
 from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
-from app.hlink.wire.functions import FunctionEntity, FunctionQuery, FunctionUpdate, FunctionUpload, Uploaded
+from app.hlink.wire.functions import (
+    FunctionEntity,
+    FunctionQuery,
+    FunctionUpdate,
+    FunctionUpload,
+    FunctionVersionView,
+    FunctionView,
+    Uploaded,
+)
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
@@ -64,6 +72,8 @@ __all__ = [
     "FunctionQuery",
     "FunctionUpdate",
     "FunctionUpload",
+    "FunctionVersionView",
+    "FunctionView",
     "IdList",
     "InferredColumn",
     "JarEntity",

@@ -74,6 +74,23 @@ class FunctionEntity(Wire):
     modified_at: OptionalDateTime = Field(None, alias="modifyTime")
 
 
+class FunctionVersionView(Wire):
+    """One version of a function (ours)."""
+
+    version: OptionalInt32 = None
+    implementation: OptionalText = Field(None, alias="udfClass")
+    file_name: OptionalText = Field(None, alias="jarName")
+    sha256: OptionalText = None
+    created_at: OptionalDateTime = Field(None, alias="createTime")
+
+
+class FunctionView(FunctionEntity):
+    """The answer of ``/ds/udf/get`` (ours): the function, its versions, newest first, and the jobs that call it."""
+
+    versions: list[FunctionVersionView]
+    jobs: list[str] = Field(description="names of jobs")
+
+
 class FunctionQuery(Paging):
     """自定义函数分页列表 (``GET /ds/udf/list``): every field filters; text by substring."""
 
