@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -65,7 +65,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(api, {prefix: family.envelope for family in families for prefix in family.prefixes})
     api.add_api_route("/health", health, methods=["GET"], tags=["operation"])
     api.add_api_route(
-        "/metrics", prometheus, methods=["GET"], tags=["operation"], dependencies=[Depends(require_access)]
+        "/metrics",
+        prometheus,
+        methods=["GET"],
+        tags=["operation"],
+        dependencies=[Depends(require_access)],
+        response_class=PlainTextResponse,
     )
     return api
 

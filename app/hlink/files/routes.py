@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.errors import HlinkError, InvalidInput, NoSuchAddress, NotFound, Problem
 from app.hlink.jars import service as jars
 from app.hlink.uploads import Files
+from app.hlink.wire import Answer
 from app.service import ReadSession, TheService
 
 router = APIRouter(tags=["文件上传下载操作接口"])
@@ -21,7 +22,15 @@ _BY_CONTENTS = re.compile(r"(?:files/)?([0-9a-f]{64})")
 """What lists of uploaded files show as their path."""
 
 
-@router.get("/file/down", response_class=FileResponse, responses={200: {"content": {"application/octet-stream": {}}}})
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file; JSON when there is something wrong with the request.",
+        "content": {"application/octet-stream": {}, "application/json": {"schema": Answer[None].model_json_schema()}},
+    }
+}
+
+
+@router.get("/file/down", response_class=FileResponse, responses=_ANSWERS)
 async def down(
     service: TheService,
     session: ReadSession,
