@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -287,7 +287,9 @@ async def test_given_a_cluster_without_our_formats_when_a_table_needs_them_then_
     source = KafkaSource(endpoints.kafka_bootstrap, kafka_topic("in"), "tests", on_error=OnError.SKIP)
     cluster = Cluster(id=1, name="main", address=endpoints.flink_url)
     flink, outside = Clusters(), Connections()
-    engine = Engine(database=None, planner=None, supervisor=None, clusters=flink, connections=outside)  # type: ignore[arg-type]
+    # What else the service has is not asked.
+    parts = dict.fromkeys(field.name for field in fields(Engine)) | {"clusters": flink, "connections": outside}
+    engine = Engine(**parts)  # type: ignore[arg-type]
     try:
         table = Table("t", Role.SOURCE, replace(source, on_error=OnError.FAIL), (Column("n", "INT"),))
         await check_outside(engine, cluster, Job("j", (table,), ()))
