@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.commands import demo, serve, stack
+from app.commands import demo, serve, stack, token
 
 app = typer.Typer(
     name="hlink",
@@ -16,6 +16,7 @@ app = typer.Typer(
 stack.register(app)
 serve.register(app)
 demo.register(app)
+token.register(app)
 
 
 def main() -> None:

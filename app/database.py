@@ -24,6 +24,7 @@ from sqlmodel import Field, SQLModel, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import DatabaseFailure
+from app.identity import LOCAL, caller
 
 BUSY_TIMEOUT_S = 15.0
 """How long a writer waits for its turn on SQLite, which has one writer at a time."""
@@ -164,7 +165,10 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
 
 class Audited(SQLModel):
-    """The columns that every published record has (wire: createBy, createTime, modifyBy, modifyTime, delFlag)."""
+    """The columns that every published record has (wire: createBy, createTime, modifyBy, modifyTime, delFlag).
+
+    Who created and modified it is the caller of the request (:data:`app.identity.caller`): nobody sets it.
+    """
 
     __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}  # times are the database's: fetch them back
 
@@ -181,3 +185,16 @@ class Audited(SQLModel):
     )
     del_flag: int = 1
     """1 in use, 0 deleted."""
+
+
+@event.listens_for(Audited, "before_insert", propagate=True)
+def _note_creator(_mapper: Any, _connection: Any, row: Audited) -> None:
+    who = caller.get()
+    if who and (who != LOCAL or not row.create_by):  # a name that a token stands for is better than any claim
+        row.create_by = who
+    row.modify_by = row.modify_by or row.create_by
+
+
+@event.listens_for(Audited, "before_update", propagate=True)
+def _note_modifier(_mapper: Any, _connection: Any, row: Audited) -> None:
+    row.modify_by = caller.get() or row.modify_by

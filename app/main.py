@@ -19,12 +19,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import errors, metrics
+from app.access import audit
+from app.access.tokens import Tokens
 from app.database import Database
 from app.encryption import unlock
 from app.errors import HlinkError
 from app.ids import NodeLease
 from app.migrations import migrate
-from app.security import require_token
+from app.security import require_access
 from app.service import Family, Health, Service, TheService, load_families
 from app.settings import Settings
 from app.settings import settings as process_settings
@@ -54,14 +56,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         generate_unique_id_function=lambda route: f"{'_'.join(sorted(route.methods or ()))} {route.path_format}",
     )
     api.state.settings = settings
+    api.state.needs = {route: need for family in families for route, need in family.needs.items()}
+    api.add_middleware(audit.AuditTrail)
     api.add_middleware(metrics.HttpLatency)
     for family in families:
         for router in family.routers:
-            api.include_router(router, dependencies=[Depends(require_token)])
+            api.include_router(router, dependencies=[Depends(require_access)])
     errors.install(api, {prefix: family.envelope for family in families for prefix in family.prefixes})
     api.add_api_route("/health", health, methods=["GET"], tags=["operation"])
     api.add_api_route(
-        "/metrics", prometheus, methods=["GET"], tags=["operation"], dependencies=[Depends(require_token)]
+        "/metrics", prometheus, methods=["GET"], tags=["operation"], dependencies=[Depends(require_access)]
     )
     return api
 
@@ -78,8 +82,10 @@ async def running_service(settings: Settings, families: list[Family]) -> AsyncIt
 
         await stack.enter_async_context(NodeLease(database).held())
 
+        await stack.enter_async_context(audit.kept_for(database, settings.audit_days))
+
         supervisor = Supervisor(database, replica_name(), pace_of(settings))
-        service = Service(settings, database, supervisor)
+        service = Service(settings, database, supervisor, Tokens(database, settings.api_token))
         service.health["database"] = _database_health(database)
         service.health["supervisor"] = _supervisor_health(supervisor)
         for family in families:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.access.roles import Needs
+from app.access.tokens import Tokens
 from app.database import Database
 from app.errors import Envelope
 from app.settings import Settings
@@ -41,6 +43,7 @@ class Service:
     settings: Settings
     database: Database
     supervisor: Supervisor
+    tokens: Tokens
     health: dict[str, HealthCheck] = field(default_factory=dict)
     """Part name -> check, shown by ``/health``; a family adds its own parts in its lifespan."""
     parts: dict[str, Any] = field(default_factory=dict)
@@ -58,12 +61,15 @@ class Family:
     envelope: Envelope
     lifespan: Callable[[Service], AbstractAsyncContextManager[None]] | None = None
     """Entered after the migration and before the supervisor's first tick; left after its last one."""
+    needs: Needs = field(default_factory=dict)
+    """What its routes ask of the caller where that is not what their method says (:mod:`app.access.roles`)."""
 
 
 def load_families() -> list[Family]:
     """Import the families; their tables are known to SQLModel afterwards."""
     importlib.import_module("app.ids")
     importlib.import_module("app.supervisor.models")
+    importlib.import_module("app.access.models")
     return [importlib.import_module(name).family for name in FAMILIES]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,10 +44,18 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8086
     api_token: SecretStr | None = None
-    """Who calls must send it as ``Authorization: Bearer``; required when ``host`` is not this machine only."""
+    """An administrator's token, beside those of ``hlink token``; sent as ``Authorization: Bearer``."""
+    allowed_hosts: str = ""
+    """Names, separated by commas, by which a service without tokens may be called beside localhost; without ports."""
+    audit_days: Annotated[int, Field(ge=0)] = 90
+    """How long the audit log is kept; 0: for ever."""
 
     upload_limit_mib: Annotated[int, Field(ge=1)] = 256
     """The largest file that may be uploaded (a jar, a package of Python functions), in MiB."""
+
+    python_executable: Path | None = None
+    """The interpreter with PyFlink that runs Python functions on the cluster's machines; None: the service's own,
+    which is right for the embedded stack and the container image."""
 
     planner_workers: Annotated[int, Field(ge=1)] = 1
     planner_timeout_s: Seconds = 30.0
@@ -103,23 +110,9 @@ class Settings(BaseSettings):
             raise ValueError("HLINK_DATABASE_URL names an SQLite database in memory, which ends with the process")
         return url.set(drivername=driver)
 
-    def refusal_to_serve(self) -> str | None:
-        """Why the service must not listen with these settings, with the remedy; None when it may."""
-        if self.api_token is not None or _is_loopback(self.host):
-            return None
-        return (
-            f"Refusing to listen on {self.host} without a token: everyone who reaches this address could run code on "
-            "the cluster. Set HLINK_API_TOKEN, or listen on 127.0.0.1 only (HLINK_HOST)."
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    def other_hosts(self) -> frozenset[str]:
+        """``allowed_hosts`` one by one."""
+        return frozenset(name.strip().lower() for name in self.allowed_hosts.split(",") if name.strip())
 
 
 @lru_cache(maxsize=1)

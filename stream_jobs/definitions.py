@@ -107,8 +107,8 @@ class JsonFormat:
 class AvroFormat:
     """Avro messages: plain, or framed with a schema id when ``registry_url`` is given.
 
-    ``schema`` is the JSON text of the schema that a source's messages were written with; without it they are as a sink
-    with the same columns writes them.
+    ``schema`` is the JSON text of the schema that the messages are written with; without it Flink makes one of the
+    columns, in which every field may be null.
     """
 
     registry_url: str = ""
@@ -234,6 +234,7 @@ class HttpLookup:
     timeout_ms: int = 5000
     charset: str = "utf-8"
     cache: LookupCache | None = None
+    headers: Mapping[str, str | Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +289,32 @@ class Statement:
 
     sink: str
     sql: str
+
+
+class FunctionKind(StrEnum):
+    """What a function takes and gives (wire: ``udfType``); PYTHON is a scalar function written in Python."""
+
+    SCALAR = "SCALAR"
+    TABLE = "TABLE"
+    AGGREGATE = "AGGREGATE"
+    TABLE_AGGREGATE = "TABLEAGG"
+    PYTHON = "PYTHON"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function that statements call by ``name``, whatever its case.
+
+    ``implementation`` is a Java class, or ``module.function`` in Python. ``sha256`` names the file that holds it among
+    the uploaded ones, ``suffix`` says what that is: ``jar``, ``py`` or ``zip``. Without a file it is one of those that
+    ship with the product.
+    """
+
+    name: str
+    kind: FunctionKind
+    implementation: str
+    sha256: str = ""
+    suffix: str = ""
 
 
 class CheckpointMode(StrEnum):
@@ -370,12 +397,16 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One Flink job: its tables, a statement for each sink, and how it runs."""
+    """One Flink job: its tables, a statement for each sink, and how it runs.
+
+    ``functions`` are those that its statements may call; planning finds out which ones they do call.
+    """
 
     name: str
     tables: tuple[Table, ...]
     statements: tuple[Statement, ...]
     execution: Execution = field(default_factory=Execution)
+    functions: tuple[Function, ...] = ()
 
     def table(self, name: str) -> Table:
         """The table of that alias; KeyError when the job has none."""

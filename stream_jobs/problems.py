@@ -30,6 +30,8 @@ class Problem:
     table: str = ""
     column: str = ""
     place: Place | None = None
+    #: Whether a primary key on ``table``, a sink, would mend it: the query changes rows that it has produced.
+    lacks_key: bool = False
 
     def __str__(self) -> str:
         where = f"line {self.place.line}, column {self.place.column}: " if self.place else ""

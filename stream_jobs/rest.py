@@ -384,7 +384,7 @@ class Cluster:
             timeout=timeout_s,
             trust_env=False,
             limits=httpx.Limits(max_connections=16),
-            auth=None if authorization is None else _Login(self.address, authorization),
+            auth=None if authorization is None else _Login(address, authorization),
         )
         self._timeout_s = timeout_s
 
@@ -413,6 +413,14 @@ class Cluster:
             return {str(entry["key"]): str(entry["value"]) for entry in answer}
         except (TypeError, KeyError):
             raise self._garbage("/jobmanager/config") from None
+
+    async def libraries(self) -> frozenset[str]:
+        """The file names of the jars on the JobManager's class path: those that a job need not bring."""
+        answer = await self._get("/jobmanager/environment")
+        try:
+            return frozenset(str(entry).replace("\\", "/").rpartition("/")[2] for entry in answer["classpath"])
+        except (TypeError, KeyError):
+            raise self._garbage("/jobmanager/environment") from None
 
     async def incarnation(self) -> str | None:
         """Names this life of the JobManager: another value means that it was restarted and has forgotten its jobs.
@@ -473,6 +481,15 @@ class Cluster:
         """Metrics of a vertex by name, over its subtasks (``sum``, ``min``, ``max``, ``avg``)."""
         path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
         return self._metrics(await self._get(path, job_id=job_id, get=",".join(names), agg=aggregate), aggregate)
+
+    async def vertex_metric_names(self, job_id: str, vertex_id: str) -> list[str]:
+        """The names of a vertex's metrics, as ``vertex_metrics`` takes them."""
+        path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
+        answer = await self._get(path, job_id=job_id)
+        try:
+            return [str(metric["id"]) for metric in answer]
+        except (TypeError, KeyError):
+            raise self._garbage(path) from None
 
     async def back_pressure(self, job_id: str, vertex_id: str) -> BackPressure:
         """How busy and how held up a vertex is."""

@@ -21,6 +21,7 @@ from stream_jobs.definitions import (
     KeyFormat,
     LookupCache,
     MiniBatch,
+    OnError,
     RedisLookup,
     Role,
     Secret,
@@ -28,6 +29,7 @@ from stream_jobs.definitions import (
     StateBackend,
     Statement,
     Table,
+    TimeFormat,
     Watermark,
 )
 
@@ -71,7 +73,13 @@ PLANES = Table(
 AIRPORTS = Table(
     "airports",
     Role.SIDE,
-    HttpLookup("http://airports:8080/find?full=1", 1500, "gbk", LookupCache()),
+    HttpLookup(
+        "http://airports:8080/find?full=1",
+        1500,
+        "gbk",
+        LookupCache(),
+        {"Authorization": Secret(PASSWORD), "X-From": "hlink"},
+    ),
     (
         Column("code", "STRING"),
         Column("country", "STRING"),
@@ -176,6 +184,57 @@ ALL_TABLES = (
     FLIGHTS, AIRLINES, PLANES, AIRPORTS, FARES, PILOTS, SEATS, AVRO_FLIGHTS, ODD, DELAYS, EXACT_DELAYS, LATEST, TOTALS,
     ARCHIVE,
 )  # fmt: skip
+
+MIXED_TIMES = Table(
+    "mixed_times",
+    Role.SOURCE,
+    KafkaSource(BROKER, "mixed", "features"),
+    (
+        Column("at", "TIMESTAMP_LTZ(3)", time=TimeFormat.AUTO),
+        Column("payload", "ROW", (Column("ms", "TIMESTAMP(3)", time=TimeFormat.EPOCH_MILLIS), Column("n", "INT"))),
+        Column("legs", "ARRAY", (Column("left", "TIMESTAMP(3)"),)),
+    ),
+    watermark=Watermark("at"),
+)
+WATCHED = Table(
+    "watched",
+    Role.SOURCE,
+    KafkaSource(
+        BROKER,
+        "watched",
+        "features",
+        on_error=OnError.DEAD_LETTER,
+        dead_letter_topic="dead",
+        properties={"sasl.jaas.config": Secret("x")},
+    ),
+    (
+        Column("n", "INT", not_null=True),
+        Column("ts", "TIMESTAMP(3)", time=TimeFormat.SQL),
+        Column("seen", "", expression="PROCTIME()"),
+    ),
+    watermark=Watermark("ts", idle_timeout_ms=1000),
+)
+AVRO_BY_SCHEMA = Table(
+    "avro_by_schema",
+    Role.SINK,
+    KafkaSink(
+        BROKER,
+        "trades",
+        format=AvroFormat(
+            schema='{"type": "record", "name": "T", "fields": [{"name": "id", "type": "long"}, '
+            '{"name": "it\'s", "type": ["null", "string"], "default": null}]}'
+        ),
+    ),
+    (Column("id", "BIGINT"),),
+    primary_key=("id",),
+)
+ISO_TIMES = Table(
+    "iso_times",
+    Role.SOURCE,
+    KafkaSource(BROKER, "iso", "features"),
+    (Column("ts", "TIMESTAMP(3)", time=TimeFormat.ISO_LOCAL), Column("n", "INT")),
+)
+MESSAGE_TABLES = (MIXED_TIMES, WATCHED, AVRO_BY_SCHEMA, ISO_TIMES)
 
 FULL_EXECUTION = Execution(
     parallelism=4,

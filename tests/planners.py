@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from app.hlink.planner import configuration
@@ -13,3 +17,13 @@ from tests.stack import shared_artifacts
 def planner_config(home: Path) -> PlannerConfig:
     """How the service would run its planner, with its work files under ``home``."""
     return configuration(Settings(home=home), shared_artifacts())
+
+
+def with_own_connectors(config: PlannerConfig, folder: Path) -> PlannerConfig:
+    """The same with the connectors of ``tests/connectors`` on the classpath; their classes are put into ``folder``."""
+    sources = Path(__file__).parent / "connectors"
+    shutil.copytree(sources / "META-INF", folder / "META-INF")
+    classpath = os.pathsep.join(map(str, config.classpath))
+    compiler = [config.java, "-jar", config.compiler, "-17", "-proc:none", "-nowarn", "-cp", classpath, "-d", folder]
+    subprocess.run([*map(str, compiler), *map(str, sources.rglob("*.java"))], check=True)
+    return replace(config, classpath=(*config.classpath, folder))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 def serve(
@@ -30,8 +33,7 @@ def serve(
         for problem in error.errors():
             typer.echo(f"{'.'.join(map(str, problem['loc'])) or 'settings'}: {problem['msg']}", err=True)
         raise typer.Exit(2) from None
-    refusal = settings.refusal_to_serve()
-    if refusal is not None:
+    if refusal := refusal_to_serve(settings):
         typer.echo(refusal, err=True)
         raise typer.Exit(2)
     # What the planner runs on; nothing is downloaded when it is there.
@@ -50,6 +52,23 @@ def serve(
     server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+def refusal_to_serve(settings: Settings) -> str | None:
+    """Why the service must not listen with these settings, with the remedy; None when it may."""
+    from app.access.hosts import is_loopback
+    from app.access.tokens import HOW_TO_MAKE_ONE, any_made
+    from app.commands.token import on_the_services_database
+
+    if settings.api_token is not None or is_loopback(settings.host):
+        return None
+    if on_the_services_database(settings, any_made):
+        return None
+    return (
+        f"Refusing to listen on {settings.host} without a token: everyone who reaches this address could run code on "
+        f"the cluster. Make one with: {HOW_TO_MAKE_ONE}; or set HLINK_API_TOKEN, or listen on 127.0.0.1 only "
+        "(HLINK_HOST)."
+    )
 
 
 def openapi() -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from app.access.roles import Need, Role
 from app.hlink import planner
 from app.hlink.answers import envelope
+from app.hlink.audit import routes as audit
 from app.hlink.clusters import routes as clusters
 from app.hlink.clusters.service import authorization
+from app.hlink.connections import PART as OUTSIDE
 from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
+from app.hlink.docs import routes as docs
 from app.hlink.files import routes as files
+from app.hlink.functions import routes as functions
 from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
@@ -39,7 +44,7 @@ def connected(service: Service) -> Clusters:
 @asynccontextmanager
 async def lifespan(service: Service) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        outside = service.parts[jobs.OUTSIDE] = Connections()
+        outside = service.parts[OUTSIDE] = Connections()
         stack.push_async_callback(outside.close)
         known = service.parts[clusters.CONNECTIONS] = connected(service)
         stack.push_async_callback(known.close)
@@ -48,7 +53,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         stack.push_async_callback(previewer.close)
         settings = service.settings
         submitter = JobSubmitter(
-            PlanSubmitter(service.database, resident),
+            PlanSubmitter(service.database, resident, known),
             JarSubmitter(service.database, resident, known, Files.of(settings), settings.planner_timeout_s),
         )
         service.supervisor.register(KIND, FlinkRunner(submitter, known))
@@ -62,13 +67,29 @@ family = Family(
         clusters.dashboard,
         tables.router,
         schemas.router,
+        functions.router,
         jobs.router,
         state_routes.router,
         jars.router,
         files.router,
         dictionaries.router,
+        docs.router,
+        audit.router,
     ),
-    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster"),
+    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster", "/audit"),
     envelope=envelope,
     lifespan=lifespan,
+    needs={
+        "POST /cluster/add": Need(Role.ADMIN),
+        "PUT /cluster/update": Need(Role.ADMIN),
+        "DELETE /cluster/delete": Need(Role.ADMIN),
+        "GET /audit": Need(Role.ADMIN, audited=False),
+        # A GET that changes something, and POSTs that do not, as they are published.
+        "GET /jobs/savepoint/{jobId}": Need(Role.EDITOR),
+        "POST /jobs/validate": Need(Role.EDITOR, audited=False),
+        "POST /ds/schemaAnalysisDO": Need(Role.EDITOR, audited=False),
+        "POST /ds/schemaInferDO": Need(Role.EDITOR, audited=False),
+        "POST /ds/test": Need(Role.EDITOR, audited=False),
+        "POST /jobs/preview": Need(Role.EDITOR, audited=False),
+    },
 )

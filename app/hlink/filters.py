@@ -27,3 +27,9 @@ def within(column: Any, time: str | None) -> list[ColumnElement[bool]]:
         return []
     start, end = time_span(time)
     return [column >= start, column < end]
+
+
+def since_until(column: Any, since: str | None, until: str | None) -> list[ColumnElement[bool]]:
+    """Rows whose moment lies in or after the day or second ``since``, and not after the day or second ``until``."""
+    lower = [] if since is None else [column >= time_span(since)[0]]
+    return lower if until is None else [*lower, column < time_span(until)[1]]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from app.errors import InvalidInput, Problem
+from app.hlink.uploads import Files
 from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
 from app.settings import Settings
+from stream_jobs import shipped
 from stream_jobs.definitions import (
     Column,
     JdbcConnection,
@@ -28,6 +33,7 @@ from stream_jobs.local.installation import find_installation
 from stream_jobs.planner.client import Planner, PlannerConfig
 from stream_jobs.planner.plan import plan
 from stream_jobs.problems import InvalidJob
+from stream_jobs.problems import Problem as PlannedProblem
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +56,7 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
         # The loader would hide the planner's classes from the bridge, which is written against them.
         if not jar.name.startswith("flink-table-planner-loader")
     ]
+    shipped_jars = shipped.jars(folder, installation)
     (compiler,) = artifacts.paths("tools", folder)
     return PlannerConfig(
         work_dir=settings.home / "planner",
@@ -60,9 +67,14 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
             *artifacts.paths("flink-lib", folder),
             # Connectors of the user's own; the embedded Flink reads the same folder.
             *sorted((settings.home / "lib").glob("*.jar")),
+            *shipped_jars,
             *sorted((installation.flink / "opt").glob("flink-python-*.jar")),
         ),
         compiler=compiler,
+        shipped=shipped.functions(),
+        shipped_jars=shipped_jars,
+        files=Files.of(settings).folder,
+        python_executable=settings.python_executable or Path(sys.executable),
         workers=settings.planner_workers,
         timeout_s=settings.planner_timeout_s,
     )
@@ -71,7 +83,7 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[Planner]:
     """The planner while the service runs; it becomes ready in the background."""
-    planner = Planner(configuration(service.settings), warm_up)
+    planner = Planner(await asyncio.to_thread(configuration, service.settings), warm_up)
 
     def observe(kind: str, outcome: str, seconds: float) -> None:
         PLANNER_REQUESTS.labels(kind, outcome).inc()
@@ -84,6 +96,23 @@ async def running(service: Service) -> AsyncIterator[Planner]:
     service.health["planner"] = _health(planner)
     async with planner:
         yield planner
+
+
+def refusal(problems: Sequence[PlannedProblem]) -> InvalidInput:
+    """What the planner found wrong, in the words of the API."""
+    return InvalidInput(
+        *(
+            Problem(
+                p.message,
+                field=p.column or None,
+                table=p.table or p.statement or None,
+                line=p.place.line if p.place else None,
+                column=p.place.column if p.place else None,
+                remedy=p.remedy or None,
+            )
+            for p in problems
+        )
+    )
 
 
 def _health(planner: Planner) -> HealthCheck:

@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -40,8 +40,11 @@ _INCOMING = ".incoming-"
 _LEFTOVER_AGE_S = 24 * 3600
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-Check = Callable[[Path, str], None]
-"""Looks at a file before it is kept, given its path and the name that it came with; raises ``InvalidInput``."""
+T = TypeVar("T")
+
+Check = Callable[[Path, str], T]
+"""Looks at a file before it is kept, given its path and the name that it came with: says what it found, or raises
+``InvalidInput``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +58,11 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A form that was sent: its file, and the values of its other fields by their names."""
+class Upload(Generic[T]):
+    """A form that was sent: its file, what the check found in it, and the values of its other fields by their names."""
 
     file: StoredFile
+    found: T
     fields: dict[str, str]
 
 
@@ -89,7 +93,7 @@ class Files:
             )
         return path
 
-    async def receive(self, request: Request, field_name: str, check: Check) -> Upload:
+    async def receive(self, request: Request, field_name: str, check: Check[T]) -> Upload[T]:
         """Take in the file of a ``multipart/form-data`` request.
 
         Raises:
@@ -116,9 +120,9 @@ class Files:
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
                 leftover.unlink(missing_ok=True)
 
-    def _keep(self, form: _Form, check: Check) -> Upload:
+    def _keep(self, form: _Form, check: Check[T]) -> Upload[T]:
         name = form.finish()
-        check(form.path, name)
+        found = check(form.path, name)
         sha256 = form.digest.hexdigest()
         final = self.folder / sha256
         try:
@@ -129,7 +133,7 @@ class Files:
         else:
             final.chmod(0o444)
             _sync(self.folder)
-        return Upload(StoredFile(name, sha256, form.size, final), form.fields)
+        return Upload(StoredFile(name, sha256, form.size, final), found, form.fields)
 
 
 @dataclass(slots=True)

@@ -8,43 +8,29 @@ outside whether a cluster has the right one.
 
 from __future__ import annotations
 
-import os
-import tempfile
-import zipfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from stream_jobs import java as compilation
+from stream_jobs.java import compiled_jar, version
+
+#: What each source's metrics of messages are called.
+PARSED, FAILED = "hlinkParsed", "hlinkFailed"
 
 _SOURCES = Path(__file__).with_name("java")
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+_NAME = "hlink-formats"
 
 
 @cache
 def jar_name() -> str:
     """The jar's file name."""
-    return f"hlink-formats-{compilation.version(_SOURCES)}.jar"
+    return f"{_NAME}-{version(_SOURCES)}.jar"
 
 
 def jar(folder: Path, *, java: Path, compiler: Path, classpath: Sequence[Path]) -> Path:
     """The jar in that folder, made when it is not there. ``classpath``: Flink's libraries and connectors.
 
     Raises:
-        CompilationError: the compiler refused the sources.
+        CompilationFailed: the compiler refused the sources.
     """
-    target = folder / jar_name()
-    if target.exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".formats-") as scratch:
-        classes, unfinished = Path(scratch, "classes"), Path(scratch, target.name)
-        compilation.compile_into(classes, _SOURCES, java=java, compiler=compiler, classpath=classpath)
-        files = {file.relative_to(classes): file for file in classes.rglob("*.class")}
-        files |= {file.relative_to(_SOURCES): file for file in (_SOURCES / "META-INF").rglob("*") if file.is_file()}
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in sorted(files):
-                # One time for all, so that one version is one file, byte for byte.
-                archive.writestr(zipfile.ZipInfo(name.as_posix(), _EPOCH), files[name].read_bytes())
-        os.replace(unfinished, target)
-    return target
+    return compiled_jar(_SOURCES, _NAME, folder, java=java, compiler=compiler, classpath=classpath)

@@ -27,7 +27,7 @@ from stream_jobs.local.locks import exclusive
 from stream_jobs.local.progress import Progress, Step, silent
 
 LOCK_FILE = Path(__file__).with_name("artifacts.lock.json")
-PLANNER_GROUPS = ("flink-lib", "planner", "tools")
+PLANNER_GROUPS = ("flink-lib", "functions", "planner", "tools")
 DEFAULT_GROUPS = (*PLANNER_GROUPS, "kafka")
 
 _PARALLEL_DOWNLOADS = 6

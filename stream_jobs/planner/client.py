@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from stream_jobs import formats
-from stream_jobs import java as compilation
+from stream_jobs.definitions import Function
+from stream_jobs.java import CompilationFailed, compiled_jar
+from stream_jobs.planner.function_sets import NO_FUNCTIONS, FunctionSet, shipped_statements
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,15 @@ class PlannerConfig:
     start_timeout_s: float = 90.0
     #: How many distinct sets of tables a process keeps ready.
     table_sets: int = 100
+    #: How many distinct sets of users' functions a process keeps ready, each with an environment of its own.
+    function_sets: int = 20
+    #: The functions that every statement may call, and the jars that hold them; the jars are on the class path, too.
+    shipped: tuple[Function, ...] = ()
+    shipped_jars: tuple[Path, ...] = ()
+    #: Where the files of users' functions are, by their SHA-256.
+    files: Path = field(default_factory=Path)
+    #: The interpreter with PyFlink that runs Python functions, as the cluster's machines know it.
+    python_executable: Path = field(default_factory=lambda: Path(sys.executable))
 
 
 @dataclass(slots=True)
@@ -135,10 +145,16 @@ class Planner:
         answer: list[Answer] = await self.ask({"op": "parse", "statements": list(statements)})
         return answer
 
-    async def expand_stars(self, ddl: Sequence[str], statement: str) -> Answer:
+    async def expand_stars(self, ddl: Sequence[str], statement: str, functions: FunctionSet = NO_FUNCTIONS) -> Answer:
         """What each ``*`` of the statement stands for."""
         return await self.ask(
-            {"op": "expand_stars", "database": database_of(ddl), "ddl": list(ddl), "statement": statement}
+            {
+                "op": "expand_stars",
+                "database": database_of(ddl),
+                "ddl": list(ddl),
+                "statement": statement,
+                **_with(functions),
+            }
         )
 
     async def check_options(self, options: Mapping[str, str]) -> Answer:
@@ -146,7 +162,13 @@ class Planner:
         return (await self.ask({"op": "check_options", "options": dict(options)}))["faults"]
 
     async def compile(
-        self, ddl: Sequence[str], inserts: Sequence[str], options: Mapping[str, str], *, with_plan: bool
+        self,
+        ddl: Sequence[str],
+        inserts: Sequence[str],
+        options: Mapping[str, str],
+        functions: FunctionSet = NO_FUNCTIONS,
+        *,
+        with_plan: bool,
     ) -> Answer:
         """Plans the statements as one job; the compiled plan's JSON is made only when it is wanted."""
         return await self.ask(
@@ -157,10 +179,17 @@ class Planner:
                 "inserts": list(inserts),
                 "options": dict(options),
                 "with_plan": with_plan,
+                **_with(functions),
             }
         )
 
-    async def explain(self, ddl: Sequence[str], inserts: Sequence[str], options: Mapping[str, str]) -> Answer:
+    async def explain(
+        self,
+        ddl: Sequence[str],
+        inserts: Sequence[str],
+        options: Mapping[str, str],
+        functions: FunctionSet = NO_FUNCTIONS,
+    ) -> Answer:
         """The optimized plan as text."""
         return await self.ask(
             {
@@ -169,17 +198,54 @@ class Planner:
                 "ddl": list(ddl),
                 "inserts": list(inserts),
                 "options": dict(options),
+                **_with(functions),
             }
         )
 
-    async def execute(self, plan: str, options: Mapping[str, str], authorization: str | None = None) -> Answer:
+    async def execute(
+        self,
+        plan: str,
+        options: Mapping[str, str],
+        functions: FunctionSet = NO_FUNCTIONS,
+        *,
+        authorization: str | None = None,
+    ) -> Answer:
         """Submits a compiled plan; answers when the cluster has accepted the job.
 
         ``authorization`` is the header of that name, for a cluster behind a proxy that asks for it.
         """
         return await self.ask(
-            {"op": "execute", "plan": plan, "options": dict(options), "authorization": authorization or ""}
+            {
+                "op": "execute",
+                "plan": plan,
+                "options": {**options, **functions.options},
+                "authorization": authorization or "",
+                **_with(functions),
+            }
         )
+
+    async def preview(
+        self,
+        plan: str,
+        options: Mapping[str, str],
+        functions: FunctionSet = NO_FUNCTIONS,
+        *,
+        sinks: int,
+        limit: int,
+        timeout_s: float,
+        answer_within_s: float,
+    ) -> Answer:
+        """Runs a compiled plan with preview sinks inside the process, for ``timeout_s``: the rows of each sink."""
+        request = {
+            "op": "preview",
+            "plan": plan,
+            "options": {**options, **functions.options},
+            "sinks": sinks,
+            "limit": limit,
+            "timeout_ms": int(timeout_s * 1000),
+            **_with(functions),
+        }
+        return await self.ask(request, answer_within_s)
 
     async def inspect_savepoint(self, path: str) -> Answer:
         """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``operators``."""
@@ -188,6 +254,14 @@ class Planner:
     async def newest_checkpoint(self, path: str) -> Answer:
         """The newest whole checkpoint of the job that this one is of, as ``inspect_savepoint``, with its ``path``."""
         return await self.ask({"op": "newest_checkpoint", "path": path})
+
+    async def create_functions(self, functions: FunctionSet, names: Sequence[str]) -> Answer:
+        """Whether the functions can be made: Java classes are loaded, Python modules imported, in the planner."""
+        return await self.ask({"op": "create_functions", "names": list(names), **_with(functions)})
+
+    async def function_names(self) -> frozenset[str]:
+        """The names, in capitals, of all functions that need no definition."""
+        return frozenset(name.upper() for name in await self.ask({"op": "function_names"}))
 
     async def ask(self, request: Mapping[str, Any], timeout_s: float | None = None) -> Answer:
         """Sends one request to a process that is free and waits for its answer.
@@ -276,16 +350,19 @@ class _Process:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, config: PlannerConfig) -> None:
-        classes = await asyncio.to_thread(bridge_classes, config)
-        own_formats = await asyncio.to_thread(formats_jar, config)
+        jar, own_formats = await asyncio.gather(
+            asyncio.to_thread(bridge, config), asyncio.to_thread(formats_jar, config)
+        )
         conf_dir = config.work_dir / "conf"
         await asyncio.to_thread(_write_conf, conf_dir)
         settings = {
             "java": str(config.java),
-            "classpath": [str(path) for path in (*config.classpath, own_formats, classes)],
+            "classpath": [str(path) for path in (*config.classpath, own_formats, jar)],
             "conf_dir": str(conf_dir),
             "heap_mib": config.heap_mib,
             "table_sets": config.table_sets,
+            "function_sets": config.function_sets,
+            "functions": shipped_statements(config.shipped),
         }
         with (config.work_dir / "planner.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
@@ -298,6 +375,8 @@ class _Process:
                 limit=_ANSWER_LIMIT,
                 # A group of its own: the JVM must end with it, and Ctrl-C in a terminal must not reach it.
                 start_new_session=True,
+                # Functions that users wrote are loaded there: the service's own secrets are not for them.
+                env={name: value for name, value in os.environ.items() if not name.startswith("HLINK_")},
             )
         try:
             await self._line()
@@ -327,36 +406,34 @@ class _Process:
         await self._process.wait()
 
 
+def _with(functions: FunctionSet) -> dict[str, list[str]]:
+    """The fields of a request that concern functions."""
+    given = {"functions": list(functions.statements), "python_path": list(functions.python_path)}
+    return {name: values for name, values in given.items() if values}
+
+
 def database_of(ddl: Sequence[str]) -> str:
     """The planner's name for a set of tables: equal statements share one, whatever their order in time."""
     return "t" + hashlib.sha256("\0".join(ddl).encode()).hexdigest()[:24]
 
 
-def bridge_classes(config: PlannerConfig) -> Path:
-    """The folder of the compiled Java part, made when its source or the compiler is new.
+def bridge(config: PlannerConfig) -> Path:
+    """The jar of the Java part, made when its source or the compiler is new.
 
     Raises:
         PlannerError: the compiler refused the source.
     """
-    folder = config.work_dir / f"bridge-{compilation.version(_JAVA)}"
-    if folder.exists():
-        return folder
-    config.work_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.{time.monotonic_ns()}")
-    shutil.copytree(_JAVA / "META-INF", unfinished / "META-INF")
     try:
-        compilation.compile_into(
-            unfinished, _JAVA, java=config.java, compiler=config.compiler, classpath=config.classpath
+        return compiled_jar(
+            _JAVA,
+            "bridge",
+            config.work_dir,
+            java=config.java,
+            compiler=config.compiler,
+            classpath=config.classpath,
         )
-    except compilation.CompilationError as error:
-        raise PlannerError(f"the planner's Java part does not compile: {error}") from error
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        # Another process was faster, and its result is the same.
-        if not folder.exists():
-            raise
-    return folder
+    except CompilationFailed as error:
+        raise PlannerError(f"the planner's Java part does not compile: {error}") from None
 
 
 def formats_jar(config: PlannerConfig) -> Path:
@@ -367,8 +444,8 @@ def formats_jar(config: PlannerConfig) -> Path:
     """
     try:
         return formats.jar(config.work_dir, java=config.java, compiler=config.compiler, classpath=config.classpath)
-    except compilation.CompilationError as error:
-        raise PlannerError(f"the formats do not compile: {error}") from error
+    except CompilationFailed as error:
+        raise PlannerError(f"the formats do not compile: {error}") from None
 
 
 def _write_conf(folder: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from stream_jobs.definitions import DefinitionError, Job, Secret, Table
+from stream_jobs.definitions import Column, DefinitionError, Function, Job, Secret, Table
 from stream_jobs.planner.client import Answer, Planner
+from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.functions import prepare
 from stream_jobs.problems import InvalidJob, Problem
-from stream_jobs.sql import ddl, diagnosis, options, statements
+from stream_jobs.sql import ddl, diagnosis, functions, options, statements
 from stream_jobs.sql.declaration import Declaration, declare
 from stream_jobs.sql.diagnosis import Refusal
 from stream_jobs.sql.lookup import ExpandedStars
@@ -28,12 +30,15 @@ class Plan:
     options: Mapping[str, str]
     #: Flink's compiled plan as JSON; empty where it was not asked for.
     compiled: str = ""
+    #: The functions that the statements call, in the order of their names, and the statements that create users' own.
+    functions: tuple[Function, ...] = ()
+    function_ddl: tuple[str, ...] = ()
 
     @property
     def sql(self) -> str:
         """The whole job as a script for people, as Flink's own SQL client would take it."""
         settings = "\n".join(f"SET '{key}' = '{value}';" for key, value in sorted(self.options.items()))
-        tables = "\n\n".join(f"{statement};" for statement in self.ddl)
+        tables = "\n\n".join(f"{statement};" for statement in (*self.function_ddl, *self.ddl))
         body = "\n".join(f"{statement};" for statement in self.inserts)
         inserts = body if len(self.inserts) == 1 else f"EXECUTE STATEMENT SET\nBEGIN\n{body}\nEND;"
         return "\n\n".join((settings, tables, inserts))
@@ -50,19 +55,21 @@ async def plan(planner: Planner, job: Job, job_id: str, *, with_plan: bool) -> P
     tables = _tables(job, job_id)
     if job.execution.options:
         await _check_options(planner, job.execution.options)
-    drafts = await _drafts(planner, job)
-    inserts = await asyncio.gather(*(_insert(planner, job, d, job_id) for d in drafts))
+    drafts, called = await _drafts(planner, job)
+    created = await asyncio.to_thread(prepare, called, planner.config)
+    inserts = await asyncio.gather(*(_insert(planner, job, d, job_id, created) for d in drafts))
     settings = options.flink_options(job.name, job.execution)
     everything = (*(i.sql for i in inserts), *tables.inserts)
-    answer = await planner.compile(tables.ddl, everything, settings, with_plan=with_plan)
+    answer = await planner.compile(tables.ddl, everything, settings, created, with_plan=with_plan)
     if "error" in answer:
-        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, tables)])
-    return Plan(tables.ddl, everything, settings, answer["plan"])
+        raise InvalidJob([_refused(Refusal.read(answer["error"]), job, inserts, tables, called)])
+    return Plan(tables.ddl, everything, settings, answer["plan"], called, created.statements)
 
 
 async def explain(planner: Planner, planned: Plan) -> str:
     """Flink's optimized plan of a planned job, as text."""
-    answer = await planner.explain(planned.ddl, planned.inserts, planned.options)
+    created = await asyncio.to_thread(prepare, planned.functions, planner.config)
+    answer = await planner.explain(planned.ddl, planned.inserts, planned.options, created)
     return str(answer.get("explanation", ""))
 
 
@@ -122,16 +129,13 @@ async def _check_options(planner: Planner, given: Mapping[str, str]) -> None:
         )
 
 
-async def _drafts(planner: Planner, job: Job) -> list[Draft]:
-    """All statements parsed; computed columns along with them, since they are SQL that a user wrote."""
+async def _drafts(planner: Planner, job: Job) -> tuple[list[Draft], tuple[Function, ...]]:
+    """All statements parsed, and the functions that they call; computed columns, which are a user's SQL, too."""
+    known = {function.name.lower(): function for function in (*planner.config.shipped, *job.functions)}
+    called: set[Function] = set()
     texts = [Text(normalized(s.sql)) for s in job.statements]
-    computed = [(t, c.name, c.expression) for t in job.tables for c in t.columns if c.expression]
-    answers = await planner.parse([*(t.text for t in texts), *(f"SELECT {e}" for _, _, e in computed)])
-    problems = [
-        problem
-        for (table, column, expression), answer in zip(computed, answers[len(texts) :], strict=True)
-        if (problem := _computed_column(table, column, expression, answer))
-    ]
+    answers = await planner.parse([*(t.text for t in texts), *_computed_queries(job.tables)])
+    problems = _computed_problems(job.tables, answers[len(texts) :])
     drafts: list[Draft] = []
     for statement, text, answer in zip(job.statements, texts, answers, strict=False):
         if not text.text:
@@ -148,12 +152,43 @@ async def _drafts(planner: Planner, job: Job) -> list[Draft]:
             problems.append(diagnosis.of_statement(refusal, job, statement.sink, Edited(text, [])))
         else:
             try:
-                drafts.append(statements.draft(job, statement, text, Node.read(answer["tree"])))
+                tree = Node.read(answer["tree"])
+                called |= functions.called(tree, text, statement, known)
+                drafts.append(statements.draft(job, statement, text, tree))
             except InvalidJob as error:
                 problems.extend(error.problems)
     if problems:
         raise InvalidJob(problems)
-    return drafts
+    for answer in answers[len(texts) :]:
+        called |= {known[name] for name, _ in functions.calls(Node.read(answer["tree"])) if name in known}
+    ordered = tuple(sorted(called, key=lambda function: function.name))
+    functions.refuse_mixed_modules(ordered)
+    return drafts, ordered
+
+
+async def check_computed(planner: Planner, table: Table) -> list[Problem]:
+    """What is wrong with the expressions of a table's computed columns. Raises PlannerError.
+
+    The planner is only asked when there are any.
+    """
+    queries = _computed_queries([table])
+    return _computed_problems([table], await planner.parse(queries)) if queries else []
+
+
+def _computed_columns(tables: Iterable[Table]) -> list[tuple[Table, Column]]:
+    return [(table, column) for table in tables for column in table.columns if column.expression]
+
+
+def _computed_queries(tables: Iterable[Table]) -> list[str]:
+    return [f"SELECT {column.expression}" for _, column in _computed_columns(tables)]
+
+
+def _computed_problems(tables: Iterable[Table], answers: Sequence[Answer]) -> list[Problem]:
+    found = (
+        _computed_column(table, column.name, column.expression, answer)
+        for (table, column), answer in zip(_computed_columns(tables), answers, strict=True)
+    )
+    return [problem for problem in found if problem is not None]
 
 
 def _computed_column(table: Table, column: str, expression: str, answer: Answer) -> Problem | None:
@@ -175,12 +210,12 @@ def _computed_column(table: Table, column: str, expression: str, answer: Answer)
     )
 
 
-async def _insert(planner: Planner, job: Job, draft: Draft, job_id: str) -> Insert:
+async def _insert(planner: Planner, job: Job, draft: Draft, job_id: str, created: FunctionSet) -> Insert:
     expanded: ExpandedStars = {}
     if draft.starred:
         # The user's own text is expanded, before the edits, over the user's own columns: it names what they may see.
         seen = [ddl.as_seen(table, job_id).text for table in job.tables]
-        answer = await planner.expand_stars(seen, draft.text.text)
+        answer = await planner.expand_stars(seen, draft.text.text, created)
         if "error" in answer:
             refusal = Refusal.read(answer["error"])
             if refusal.ddl is not None:
@@ -193,7 +228,10 @@ async def _insert(planner: Planner, job: Job, draft: Draft, job_id: str) -> Inse
     return draft.finish(expanded)
 
 
-def _refused(refusal: Refusal, job: Job, inserts: list[Insert], tables: _Tables) -> Problem:
+def _refused(refusal: Refusal, job: Job, inserts: list[Insert], tables: _Tables, called: Sequence[Function]) -> Problem:
+    if refusal.function is not None:
+        created = [function for function in called if function.sha256]
+        return diagnosis.of_function(refusal, created[refusal.function])
     if refusal.ddl is not None:
         return diagnosis.of_table(refusal, tables.owner(refusal.ddl))
     if refusal.statement is None or refusal.statement >= len(inserts):

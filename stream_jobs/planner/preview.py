@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_jobs.planner.client import Planner, PlannerConfig
+from stream_jobs.planner.function_sets import FunctionSet
 from stream_jobs.sql.diagnosis import Refusal
 
 _END_S = 15.0
@@ -60,7 +61,13 @@ class Previewer:
         self._ending: asyncio.Task[None] | None = None
 
     async def run(
-        self, compiled: str, options: Mapping[str, str], sinks: Sequence[str], limit: int, timeout_s: float
+        self,
+        compiled: str,
+        options: Mapping[str, str],
+        functions: FunctionSet,
+        sinks: Sequence[str],
+        limit: int,
+        timeout_s: float,
     ) -> Preview:
         """Runs a compiled plan whose sinks are preview sinks, for at most ``timeout_s``.
 
@@ -76,15 +83,15 @@ class Previewer:
                 planner = await self._started()
                 # Waiting for one's turn is part of the caller's time, but some is always left.
                 left_s = max(timeout_s - (time.monotonic() - began), min(timeout_s, _SHORTEST_S))
-                request = {
-                    "op": "preview",
-                    "plan": compiled,
-                    "options": {**options, **_OPTIONS},
-                    "sinks": len(sinks),
-                    "limit": limit,
-                    "timeout_ms": int(left_s * 1000),
-                }
-                answer = await planner.ask(request, left_s + _END_S)
+                answer = await planner.preview(
+                    compiled,
+                    {**options, **_OPTIONS},
+                    functions,
+                    sinks=len(sinks),
+                    limit=limit,
+                    timeout_s=left_s,
+                    answer_within_s=left_s + _END_S,
+                )
             finally:
                 self._ending = asyncio.create_task(self._end_when_idle(), name="end of the preview process")
         if "error" in answer:

@@ -4,14 +4,15 @@ Imports PyFlink and the standard library only, so that another Flink version is 
 else. It ends when its standard input does, and takes its JVM with it: no planner outlives the service.
 
 Start: ``python worker.py '{"classpath": [...], "java": ..., "conf_dir": ..., "heap_mib": 512, ...}'``
-Request: ``{"op": "parse" | "expand_stars" | "check_options" | "compile" | "explain" | "execute", ...}``, for the
-bridge as it is.
+Request: ``{"op": "parse" | "expand_stars" | "compile" | "explain" | "execute" | ..., ...}``, for the bridge as it is;
+``python_path`` is where the modules of Python functions are.
 Answer: the bridge's, ``{"error": {"causes": [...]}}`` where Flink refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import queue
@@ -38,8 +39,35 @@ def main() -> None:
     threading.Thread(target=_end_with, args=(jvm,), daemon=True).start()
     bridge = _connect(settings)
     os.write(answers, b'{"ready": true}\n')
+    modules = _Modules()
     while True:
-        bridge.answer(requests.get())
+        request = requests.get()
+        if b'"python_path"' in request:
+            modules.come_from(json.loads(request).get("python_path", []))
+        bridge.answer(request)
+
+
+class _Modules:
+    """Where the modules of users' functions are imported from: for each request, from its own places only."""
+
+    def __init__(self) -> None:
+        self._path: list[str] = []
+
+    def come_from(self, path: list[str]) -> None:
+        """Forget the modules of other versions, so that no two are mixed, and look in these places first."""
+        if path == self._path:
+            return
+        for name, module in list(sys.modules.items()):
+            if any(_is_below(module, place) for place in self._path):
+                del sys.modules[name]
+        sys.path[:] = [*path, *(place for place in sys.path if place not in self._path)]
+        importlib.invalidate_caches()
+        self._path = path
+
+
+def _is_below(module: Any, place: str) -> bool:
+    places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return any(str(found).startswith(place + os.sep) for found in places if found)
 
 
 def _read(stream: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
@@ -109,7 +137,7 @@ def _connect(settings: dict[str, Any]) -> Any:
     os.environ["_python_worker_execution_mode"] = "process"  # noqa: SIM112  PyFlink's own spelling
     from pyflink.java_gateway import get_gateway
 
-    return get_gateway().jvm.hlink.Bridge(settings["table_sets"])
+    return get_gateway().jvm.hlink.Bridge(json.dumps(settings).encode())
 
 
 if __name__ == "__main__":

@@ -252,6 +252,9 @@ def _http_lookup(table: Table, lookup: HttpLookup) -> Options:
         f"{prefix}.http-version": "HTTP_1_1",
         f"{prefix}.ignored-response-codes": _NO_ROW,
         f"{prefix}.header.Accept-Charset": lookup.charset,
+        # Else the connector would take what stands in Authorization for a name and a password.
+        f"{prefix}.use-raw-authorization-header": "true",
+        **{f"{prefix}.header.{name}": value for name, value in lookup.headers.items()},
     }
     return options | _cache(lookup.cache) | formats.of_lookup(table, JsonFormat(), "format")
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from stream_jobs.definitions import Job, KafkaLookup, Role, Table
+from stream_jobs.definitions import Function, Job, KafkaLookup, Role, Table
 from stream_jobs.problems import Place, Problem
 from stream_jobs.sql.source import Edited
 from stream_jobs.sql.statements import Insert, output_items
@@ -26,6 +26,7 @@ class Refusal:
     at: tuple[int, int, int, int] | None = None
     statement: int | None = None
     ddl: int | None = None
+    function: int | None = None
 
     @classmethod
     def read(cls, raw: Mapping[str, Any]) -> Refusal:
@@ -36,6 +37,7 @@ class Refusal:
             at=tuple(at) if at else None,
             statement=raw.get("statement"),
             ddl=raw.get("ddl"),
+            function=raw.get("function"),
         )
 
     @property
@@ -81,6 +83,14 @@ def of_statement(refusal: Refusal, job: Job, sink: str, edited: Edited, insert: 
 def of_table(refusal: Refusal, table: str) -> Problem:
     """What a refused CREATE TABLE means."""
     return Problem(f"table {table!r}: {_plain(refusal.innermost)}", "Correct the table's definition.", table=table)
+
+
+def of_function(refusal: Refusal, function: Function) -> Problem:
+    """What a refused CREATE FUNCTION means."""
+    return Problem(
+        f"function {function.name!r} ({function.implementation}) cannot be made: {_plain(refusal.innermost)}",
+        "Upload a corrected version of it.",
+    )
 
 
 def of_job(refusal: Refusal, job: Job) -> Problem:
@@ -229,20 +239,32 @@ _PRODUCERS = {
 def _changes(match: re.Match[str], context: _Context) -> Problem:
     sink, node = match["sink"], match["node"]
     if node == "Join" and (side := _latest_side(context)):
-        return context.problem(
+        problem = context.problem(
             f"sink {sink!r} takes new rows only, and the stream that side table {side!r} is joined to has no event "
             "time: each new value of the side table then changes rows that were already produced.",
             f"Give the stream's source event time, so that each row finds the latest value once, or give {sink} a "
             "primary key, so that rows are written by key.",
             table=sink,
         )
+        return replace(problem, lacks_key=True)
     what = _PRODUCERS.get(node, node)
-    return context.problem(
+    problem = context.problem(
         f"sink {sink!r} takes new rows only, and the query changes rows it has already produced ({what}).",
         f"Give {sink} a primary key, so that rows are written by key, or aggregate in a window "
         "(TUMBLE, HOP, CUMULATE), whose result is final.",
         table=sink,
     )
+    return replace(problem, lacks_key=True)
+
+
+def _keyless_database(match: re.Match[str], context: _Context) -> Problem:
+    problem = context.problem(
+        f"sink {context.sink!r} takes new rows only, and the query changes rows it has already produced.",
+        f"Give {context.sink} a primary key, so that rows are written by key, or aggregate in a window "
+        "(TUMBLE, HOP, CUMULATE), whose result is final.",
+        table=context.sink,
+    )
+    return replace(problem, lacks_key=True)
 
 
 def _latest_side(context: _Context) -> str:
@@ -349,6 +371,7 @@ _EXPLAINED: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], 
         ),
         _changes,
     ),
+    (re.compile(r"please declare primary key for sink table"), _keyless_database),
     (
         re.compile(r"same rowtime type .* are (?P<left>[A-Z_]+\(\d\)) \S+ and (?P<right>[A-Z_]+\(\d\))"),
         _two_kinds_of_time,

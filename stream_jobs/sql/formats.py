@@ -16,6 +16,7 @@ from stream_jobs.definitions import (
     DefinitionError,
     Format,
     JsonFormat,
+    KafkaSink,
     KafkaSource,
     OnError,
     Table,
@@ -43,7 +44,7 @@ def of_source(table: Table, source: KafkaSource) -> dict[str, str]:
             times = _spellings(_carried(table), form)
             return _ours("hlink-json", source.on_error, times=json.dumps(times, ensure_ascii=False))
         case AvroFormat(registry_url="", schema=schema) if schema:
-            return _ours("hlink-avro", source.on_error, schema=json.dumps(json.loads(schema), ensure_ascii=False))
+            return _ours("hlink-avro", source.on_error, schema=_compact(schema))
         case form:
             if source.on_error is not OnError.FAIL:
                 needed = "needs JSON, or Avro with its schema (schemaFile) and without a registry"
@@ -58,7 +59,10 @@ def of_sink(table: Table, form: Format, key: str) -> dict[str, str]:
         DefinitionError: the columns' times are to be written in ways that one table cannot have.
     """
     if isinstance(form, AvroFormat):
-        return _avro(key, form)
+        if not form.schema or form.registry_url:
+            return _avro(key, form)
+        schema = _schema_of_key(table, form.schema) if key == "key.format" else form.schema
+        return {key: "hlink-avro", f"{key.removesuffix('format')}hlink-avro.schema": _compact(schema)}
     if any(time in _EPOCHS for _, time in _times(_carried(table))):
         raise DefinitionError(
             f"table {table.name!r}: a sink cannot write times as numbers; make the column BIGINT and compute it in the "
@@ -90,9 +94,24 @@ def of_lookup(table: Table, form: Format, key: str) -> dict[str, str]:
 
 
 def needs_ours(table: Table) -> bool:
-    """Whether the table is read with a format of ours, which its cluster must have."""
-    source = table.connector
-    return isinstance(source, KafkaSource) and of_source(table, source)["format"].startswith("hlink-")
+    """Whether the table is read or written with a format of ours, which its cluster must have."""
+    match table.connector:
+        case KafkaSource() as source:
+            return of_source(table, source)["format"].startswith("hlink-")
+        case KafkaSink(format=form):
+            return of_sink(table, form, "format")["format"].startswith("hlink-")
+    return False
+
+
+def _compact(schema: str) -> str:
+    return json.dumps(json.loads(schema), ensure_ascii=False)
+
+
+def _schema_of_key(table: Table, schema: str) -> str:
+    """The schema of an upsert topic's keys: the record with the key's fields only, under a name of its own."""
+    record = json.loads(schema)
+    kept = [one for one in record["fields"] if one["name"] in table.primary_key]
+    return json.dumps({**record, "name": f"{record['name']}Key", "fields": kept})
 
 
 def _json(key: str, option: TimestampFormat) -> dict[str, str]:
@@ -116,11 +135,11 @@ def _carried(table: Table) -> Sequence[Column]:
 
 
 def _times(columns: Sequence[Column]) -> Iterator[tuple[str, TimeFormat | None]]:
-    """The type of every column and field that holds times, with their spelling."""
+    """The type of every column and field that holds times, with their spelling. A plain TIME has one way in Flink."""
     for column in columns:
         if column.fields:
             yield from _times(column.fields)
-        elif "TIMESTAMP" in (kind := str(types.of_column(column))):
+        elif (kind := str(types.of_column(column))) and ("TIMESTAMP" in kind or column.time is not None):
             yield kind, column.time
 
 
@@ -140,7 +159,7 @@ def _one_option(table: Table, form: JsonFormat, *, written: bool = False) -> Tim
 
 
 def _option(kind: str, time: TimeFormat | None, written: bool) -> TimestampFormat | None:
-    if "TIMESTAMP_LTZ" in kind:
+    if "TIMESTAMP_LTZ" in kind or "TIMESTAMP" not in kind:
         return TimestampFormat.ISO_8601 if written else None
     if written and time in (TimeFormat.AUTO, TimeFormat.RFC_3339):
         return TimestampFormat.ISO_8601
@@ -156,7 +175,7 @@ def _spellings(columns: Sequence[Column], form: JsonFormat) -> dict[str, Any]:
         if column.fields:
             if below := _spellings(column.fields, form):
                 found[column.name] = below
-        elif "TIMESTAMP" in (kind := str(types.of_column(column))):
+        elif (kind := str(types.of_column(column))) and ("TIMESTAMP" in kind or column.time is not None):
             if column.time is None and form.timestamp_format is not None and "TIMESTAMP_LTZ" not in kind:
                 found[column.name] = _OF_OPTION[form.timestamp_format].value
             else:

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stream_jobs.definitions import HttpLookup, KafkaLookup, RedisLookup, Role, Table
+from stream_jobs.definitions import HttpLookup, KafkaLookup, RedisLookup, Table
 from stream_jobs.problems import Problem
 from stream_jobs.sql import tree
+from stream_jobs.sql.from_items import FromItems, Named, Query, alias_of, flatten, is_as_of_now, rights
 from stream_jobs.sql.quoting import identifier
 from stream_jobs.sql.source import Edit, Text
 from stream_jobs.sql.tree import Node
@@ -24,8 +25,6 @@ from stream_jobs.sql.tree import Node
 PROCESSING_TIME = "__hlink_proctime"
 _UNNAMED = "__hlink_left"
 
-#: Names that a WITH has taken, and the queries that they stand for.
-Named = Mapping[str, Node]
 #: ``(first line, column, last line, column)`` of a SELECT, to the names its list stands for, item by item.
 ExpandedStars = Mapping[tuple[int, int, int, int], Sequence[tuple[tuple[int, int, int, int], tuple[str, ...]]]]
 
@@ -65,8 +64,7 @@ def star_edits(select: Node, text: Text, expanded: ExpandedStars) -> list[Edit]:
 class _Rewriter:
     def __init__(self, text: Text, tables: Sequence[Table], found: LookupJoins) -> None:
         self.text = text
-        self.sides = {table.name: table for table in tables if table.role is Role.SIDE}
-        self.sources = {table.name: table for table in tables if table.role is Role.SOURCE}
+        self.items = FromItems(tables)
         self.found = found
 
     def visit(self, node: Node | None, named: Named) -> None:
@@ -77,7 +75,7 @@ class _Rewriter:
             for item in tree.items(node.operand(tree.WITH_ITEMS)):
                 query = item.operand(tree.WITH_ITEM_QUERY)
                 self.visit(query, named)
-                named = {**named, item.operand(tree.WITH_ITEM_NAME).names[-1]: query}
+                named = {**named, item.operand(tree.WITH_ITEM_NAME).names[-1]: Query(query, named)}
             self.visit(node.operand(tree.WITH_BODY), named)
         elif node.kind == "SELECT":
             for index, operand in enumerate(node.operands):
@@ -93,9 +91,9 @@ class _Rewriter:
         source = select.operands[tree.SELECT_FROM]
         if source is None:
             return
-        first, joins = _flatten(source)
-        added = [join for join in joins if self.side_name(join.operand(tree.JOIN_RIGHT), named)]
-        if any(self.read_alone(item, named) for item in (first, *_rights(joins)) if item not in _rights(added)):
+        first, joins = flatten(source)
+        added = [join for join in joins if self.items.side_name(join.operand(tree.JOIN_RIGHT), named)]
+        if any(self.read_alone(item, named) for item in (first, *rights(joins)) if item not in rights(added)):
             return
         self.visit(first, named)
         for join in joins:
@@ -113,13 +111,13 @@ class _Rewriter:
         topics: list[tuple[Node, Table]] = []
         asked: list[tuple[Node, Table]] = []
         for join in added:
-            table = self.sides[self.side_name(join.operand(tree.JOIN_RIGHT), named)]
+            table = self.items.sides[self.items.side_name(join.operand(tree.JOIN_RIGHT), named)]
             (topics if isinstance(table.connector, KafkaLookup) else asked).append((join, table))
-        event_time = self.event_time(first, named)
+        event_time = self.items.event_time(first, named)
         for join, table in topics:
             assert isinstance(table.connector, KafkaLookup)
             if event_time:
-                self.as_of(join.operand(tree.JOIN_RIGHT), f"{identifier(_alias(first))}.{identifier(event_time)}")
+                self.as_of(join.operand(tree.JOIN_RIGHT), f"{identifier(alias_of(first))}.{identifier(event_time)}")
             elif table.connector.versioned:
                 self.refuse(
                     join.operand(tree.JOIN_RIGHT),
@@ -133,28 +131,18 @@ class _Rewriter:
             for join, _ in asked:
                 self.as_of(join.operand(tree.JOIN_RIGHT), f"{left}.{identifier(PROCESSING_TIME)}")
 
-    def side_name(self, node: Node, named: Named) -> str:
-        """The side table that a FROM item names, or nothing."""
-        table = node.operand(0) if node.kind == "AS" else node
-        if table.kind == "TABLE_REF":
-            table = table.operand(0)
-        if table.kind != "IDENTIFIER" or len(table.names) != 1:
-            return ""
-        name = table.names[0]
-        return name if name in self.sides and name not in named else ""
-
     def read_alone(self, item: Node, named: Named) -> bool:
         """Whether a FROM item reads a side table as if it were a stream; refuses that."""
         item = item.operand(0) if item.kind in ("AS", "LATERAL") else item
         if item.kind == "LATERAL":
             return self.read_alone(item, named)
         if item.kind == "JOIN":
-            first, joins = _flatten(item)
-            return any(self.read_alone(one, named) for one in (first, *_rights(joins)))
+            first, joins = flatten(item)
+            return any(self.read_alone(one, named) for one in (first, *rights(joins)))
         if item.kind == "COLLECTION_TABLE":
             explicit = [node.operand(0) for node in item.walk() if node.kind == "EXPLICIT_TABLE"]
             return any(self.read_alone(one, named) for one in explicit)
-        name = self.side_name(item, named)
+        name = self.items.side_name(item, named)
         if name:
             self.refuse(
                 item,
@@ -167,10 +155,10 @@ class _Rewriter:
 
     def can_look_up(self, join: Node, named: Named) -> bool:
         right = join.operand(tree.JOIN_RIGHT)
-        name = self.side_name(right, named)
+        name = self.items.side_name(right, named)
         kind = join.operand(tree.JOIN_TYPE).value
         if kind in ("INNER", "LEFT") and join.operands[tree.JOIN_CONDITION] is not None:
-            return self.asks_by_key(join, self.sides[name])
+            return self.asks_by_key(join, self.items.sides[name])
         if kind in ("RIGHT", "FULL"):
             message = (
                 f"{kind} JOIN on side table {name!r} is not possible: its rows are only read when one is asked for."
@@ -187,7 +175,7 @@ class _Rewriter:
         if not isinstance(table.connector, HttpLookup | RedisLookup | KafkaLookup):
             return True
         condition = join.operand(tree.JOIN_CONDITION)
-        asked = set(_compared(condition, _alias(join.operand(tree.JOIN_RIGHT)), table))
+        asked = set(_compared(condition, alias_of(join.operand(tree.JOIN_RIGHT)), table))
         lacking = [key for key in table.join_key if key not in asked]
         more = sorted(asked - set(table.join_key)) if not isinstance(table.connector, KafkaLookup) else []
         if not lacking and not more:
@@ -210,74 +198,18 @@ class _Rewriter:
         source = select.operands[tree.SELECT_FROM]
         if source is None or not tree.items(select.operands[tree.SELECT_GROUP]):
             return False
-        join = self.join_in_window(source, named)
+        join = self.items.join_in_window(source, named)
         if join is None:
             return False
         right = join.operand(tree.JOIN_RIGHT)
         self.refuse(
             right,
-            self.joined_side(right, named),
+            self.items.joined_side(right, named),
             "a window cannot be joined with a side table and then be grouped by: the window would be lost.",
             "Join first and open the window over the result: WITH joined AS (SELECT ... JOIN ...) "
             "SELECT ... FROM TUMBLE(TABLE joined, ...) GROUP BY ..., window_start, window_end.",
         )
         return True
-
-    def join_in_window(self, source: Node, named: Named) -> Node | None:
-        """The join on a side table that rows of a window go through, before anything groups them."""
-        first, joins = _flatten(source)
-        if self.carries_window(first, named):
-            for join in joins:
-                if self.joined_side(join.operand(tree.JOIN_RIGHT), named):
-                    return join
-        query = self.query_of(first, named)
-        if query is None or tree.items(query.operands[tree.SELECT_GROUP]):
-            return None
-        below = query.operands[tree.SELECT_FROM]
-        return None if below is None else self.join_in_window(below, named)
-
-    def carries_window(self, item: Node, named: Named) -> bool:
-        """Whether a FROM item gives the rows of a window function, ungrouped."""
-        if _is_window(item):
-            return True
-        query = self.query_of(item, named)
-        if query is None or tree.items(query.operands[tree.SELECT_GROUP]):
-            return False
-        below = query.operands[tree.SELECT_FROM]
-        return below is not None and self.carries_window(_flatten(below)[0], named)
-
-    def query_of(self, item: Node, named: Named) -> Node | None:
-        """The SELECT that a FROM item is, or that its name stands for."""
-        item = item.operand(0) if item.kind == "AS" else item
-        if item.kind == "TABLE_REF":
-            item = item.operand(0)
-        if item.kind == "IDENTIFIER" and len(item.names) == 1:
-            item = named.get(item.names[0], item)
-        return item if item.kind == "SELECT" else None
-
-    def joined_side(self, right: Node, named: Named) -> str:
-        """The side table that is joined, also where the user wrote the lookup out."""
-        table = right.operand(0) if right.kind == "AS" else right
-        return self.side_name(table.operand(0) if table.kind == "SNAPSHOT" else table, named)
-
-    def event_time(self, item: Node, named: Named) -> str:
-        """The name of the event time that a FROM item passes on, as far as the text shows it; or nothing."""
-        table = item.operand(0) if item.kind == "AS" else item
-        if table.kind == "TABLE_REF":
-            table = table.operand(0)
-        renamed = [node.names[-1] for node in item.operands[2:] if node] if item.kind == "AS" else []
-        if table.kind == "IDENTIFIER" and len(table.names) == 1 and table.names[0] not in named:
-            source = self.sources.get(table.names[0])
-            if source is None or source.watermark is None:
-                return ""
-            names = [column.name for column in source.columns]
-            return _renamed(source.watermark.column, names, renamed)
-        query = self.query_of(item, named)
-        if query is None or renamed or tree.items(query.operands[tree.SELECT_GROUP]):
-            return ""
-        below = query.operands[tree.SELECT_FROM]
-        inner = self.event_time(_flatten(below)[0], named) if below is not None else ""
-        return _passed_on(inner, query) if inner else ""
 
     def add_processing_time(self, first: Node) -> str:
         """Puts the column beside the first item's own columns; the item's quoted name."""
@@ -304,47 +236,18 @@ class _Rewriter:
 
     def as_of(self, right: Node, time: str) -> None:
         table = right.operand(0) if right.kind == "AS" else right
-        end = self.text.span(table.extent)[1]
         # Without an alias the table's own name would be lost: a snapshot has none.
-        alias = "" if right.kind == "AS" else f" AS {identifier(table.names[-1])}"
-        self.found.edits.append(Edit(end, end, f" FOR SYSTEM_TIME AS OF {time}{alias}"))
+        alias = "" if right.kind == "AS" else f" AS {identifier(alias_of(right))}"
+        if is_as_of_now(table):
+            start, end = self.text.span(table.operand(1).extent)
+            self.found.edits.append(Edit(start, end, time + alias))
+        else:
+            end = self.text.span(table.extent)[1]
+            self.found.edits.append(Edit(end, end, f" FOR SYSTEM_TIME AS OF {time}{alias}"))
 
     def refuse(self, node: Node, table: str, message: str, remedy: str) -> None:
         place = self.text.place(*self.text.span(node.extent))
         self.found.problems.append(Problem(message, remedy, table=table, place=place))
-
-
-def _flatten(source: Node) -> tuple[Node, list[Node]]:
-    """The first item of a FROM, and the joins that follow it, from left to right."""
-    joins: list[Node] = []
-    while source.kind == "JOIN":
-        joins.append(source)
-        source = source.operand(tree.JOIN_LEFT)
-    return source, joins[::-1]
-
-
-def _rights(joins: Sequence[Node]) -> list[Node]:
-    return [join.operand(tree.JOIN_RIGHT) for join in joins]
-
-
-def _alias(item: Node) -> str:
-    """What a FROM item is called, or nothing."""
-    if item.kind == "AS":
-        return item.operand(1).names[-1]
-    return item.names[-1] if item.kind == "IDENTIFIER" else ""
-
-
-def _renamed(name: str, names: Sequence[str], renamed: Sequence[str]) -> str:
-    return renamed[names.index(name)] if name in names[: len(renamed)] else name
-
-
-def _passed_on(name: str, select: Node) -> str:
-    """What a SELECT calls the column of its FROM, or nothing where it does not pass it on as it is."""
-    for item in tree.items(select.operand(tree.SELECT_LIST)):
-        column, called = (item.operand(0), item.operand(1).names[-1]) if item.kind == "AS" else (item, name)
-        if item.is_star() or (column.kind == "IDENTIFIER" and column.names[-1] == name):
-            return called
-    return ""
 
 
 def _compared(condition: Node, alias: str, table: Table) -> Iterator[str]:
@@ -359,8 +262,3 @@ def _compared(condition: Node, alias: str, table: Table) -> Iterator[str]:
         for side in tree.items(condition):
             if side.kind == "IDENTIFIER" and side.names[-1] in own and side.names[:-1] in ((), (alias,)):
                 yield side.names[-1]
-
-
-def _is_window(first: Node) -> bool:
-    function = first.operand(0) if first.kind == "AS" else first
-    return function.kind == "COLLECTION_TABLE"

@@ -28,6 +28,7 @@ SERVED = (
     "GET /dict/getSnowflakeId",
     "GET /dict/list",
     "GET /dict/list/{dictType}",
+    "GET /doc/get/{key}",
     "POST /ds/addDO",
     "GET /ds/get",
     "GET /ds/list",
@@ -37,6 +38,10 @@ SERVED = (
     "GET /ds/getFieldTemplete",
     "GET /ds/getTypeList",
     "POST /ds/schemaAnalysisDO",
+    "POST /ds/udf/upload",
+    "GET /ds/udf/list",
+    "PUT /ds/udf/update",
+    "DELETE /ds/udf/delete",
     "POST /jobs/addDO",
     "POST /jobs/updateDO",
     "DELETE /jobs/removeDO",
@@ -98,6 +103,8 @@ class Document:
     def type(self, schema: Schema) -> str:
         """The type in Swagger 2 notation; of a map it is that of its values, as the document writes it."""
         found = self.resolved(schema)
+        if found.get("format") == "binary":
+            return "file"
         if isinstance(found.get("additionalProperties"), dict):
             return self.type(found["additionalProperties"])
         name = str(found.get("type", "object"))

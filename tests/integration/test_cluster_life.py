@@ -133,6 +133,9 @@ def test_given_the_mask_then_the_login_is_as_it_was_but_not_for_another_address(
         stolen = api.refused("PUT", "/cluster/update", json={"id": cluster, "address": other.url})
         assert stolen["msg"].startswith("password: another address is not sent the login of the old one")
         assert other.let_in == []
+        other.accepted = {BASIC}
+        api.ok("PUT", "/cluster/update", json={"id": cluster, "address": other.url, "password": PASSWORD})
+        assert api.ok("GET", "/cluster/info", params={"clusterId": cluster})["reachable"] is True
 
 
 def test_given_an_update_then_what_is_not_given_stays_and_what_cannot_be_is_refused(

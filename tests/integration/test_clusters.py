@@ -12,6 +12,8 @@ import httpx
 import pytest
 from sqlmodel import col, update
 
+from app.access import audit, tokens
+from app.errors import Conflict
 from app.hlink import family
 from app.hlink.answers import envelope
 from app.hlink.clusters import Cluster
@@ -268,3 +270,34 @@ async def test_lists_filter_by_every_field(service: tuple[Api, Service], address
 async def test_a_time_that_is_none_is_refused(api: Api) -> None:
     answer = (await api.get("/cluster/list", params={"createTime": "yesterday"})).json()
     assert "'yesterday' is not an ISO 8601 date or time" in answer["msg"]
+
+
+async def test_given_a_token_then_its_name_is_on_the_record_and_in_the_audit_log(
+    service: tuple[Api, Service], address: str
+) -> None:
+    api, running = service
+    token = await tokens.create(running.database, "ci", "admin", lasts_ms=3_600_000)
+    await tokens.create(running.database, "reader", "viewer")
+    with pytest.raises(Conflict, match="There is a token named 'ci' already"):
+        await tokens.create(running.database, "ci", "viewer")
+    api.headers["Authorization"] = f"Bearer {token}"
+
+    cluster_id = (await add(api, address=address))["data"]["id"]
+    info = (await api.get("/cluster/info", params={"clusterId": cluster_id})).json()["data"]
+    assert (info["createBy"], info["modifyBy"]) == ("ci", "ci")
+    async with running.database.read() as session:
+        rows, total = await audit.page(session, [], 0, 10)
+    assert (total, rows[0].who, rows[0].subjects, rows[0].success) == (1, "ci", f"id={cluster_id}", True)
+    await api.delete("/cluster/delete", params={"id": cluster_id, "jobId": "\x00" + 600 * "x"})
+    async with running.database.read() as session:
+        rows, total = await audit.page(session, [], 0, 10)
+    assert (total, rows[0].path, rows[0].success) == (2, "/cluster/delete", True)
+    assert rows[0].subjects.startswith(f"id={cluster_id}, ")
+    used = {one.name: one.last_used_at for one in await tokens.every(running.database)}
+    assert used["ci"] is not None
+    assert used["reader"] is None
+
+    assert await audit.forget(running.database, days=1) == 0
+    await tokens.revoke(running.database, "ci")
+    running.tokens = tokens.Tokens(running.database)  # another replica, which has read nothing yet
+    assert (await api.get("/cluster/list")).status_code == 401

@@ -20,7 +20,7 @@ from stream_jobs.problems import InvalidJob, Problem
 from tests import definitions
 from tests.definitions import PASSWORD, job
 from tests.golden import assert_golden
-from tests.planners import planner_config
+from tests.planners import planner_config, with_own_connectors
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,6 +82,21 @@ ACCEPTED = {
     "name_hidden_by_with": job(
         delays="WITH airlines AS (SELECT carrier, 'x' AS name, delay FROM flights) SELECT * FROM airlines"
     ),
+    "aggregate_then_join": job(
+        delays="SELECT w.carrier, a.name, w.mean FROM (\n"
+        "  SELECT carrier, AVG(delay) AS mean FROM TUMBLE(TABLE flights, DESCRIPTOR(departure), INTERVAL '1' HOUR)\n"
+        "  GROUP BY carrier, window_start, window_end\n"
+        ") w LEFT JOIN airlines a ON a.carrier = w.carrier"
+    ),
+    "processing_time_in_a_subquery": job(
+        delays="SELECT x.carrier, a.name, x.delay FROM (SELECT f.*, PROCTIME() AS pt FROM flights f) x\n"
+        "JOIN airlines FOR SYSTEM_TIME AS OF x.pt a ON a.carrier = x.carrier"
+    ),
+    "processing_time_in_the_join": job(
+        delays="SELECT f.carrier, a.name, planes.built + 0E0 FROM flights f\n"
+        "JOIN airlines FOR SYSTEM_TIME AS OF PROCTIME() a ON a.carrier = f.carrier\n"
+        "JOIN planes FOR SYSTEM_TIME AS OF PROCTIME() ON planes.tail = f.plane.tail"
+    ),
     "side_at_an_address": job(
         delays="SELECT f.carrier, p.city.name, delay FROM flights f\n"
         "LEFT JOIN airports p ON p.code = f.carrier AND p.country = 'DE' WHERE p.city.people > 9"
@@ -98,6 +113,10 @@ ACCEPTED = {
         delays="WITH late AS (SELECT carrier, delay, departure AS since FROM flights WHERE delay > 0)\n"
         "SELECT l.carrier, a.name, l.delay + s.fare FROM late l JOIN fares s ON l.carrier = s.carrier\n"
         "JOIN airlines a ON a.carrier = l.carrier"
+    ),
+    "side_topic_behind_a_name_that_hides_a_table": job(
+        delays="WITH flights AS (SELECT f.*, 1 AS n FROM flights f)\n"
+        "SELECT f.carrier, 'x', fare FROM flights f JOIN fares ON f.carrier = fares.carrier"
     ),
     "side_topic_of_latest_values_without_event_time": Job(
         "plain",
@@ -361,6 +380,17 @@ async def test_a_sink_without_a_connector_is_refused_with_the_jar_that_is_missin
     (problem,) = await problems(planner, job(archive="SELECT carrier, ROW(AVG(delay)) FROM flights GROUP BY carrier"))
     assert problem.table == "archive"
     assert "table 'archive' needs the connector 'hbase-2.2', and no jar with it is there" in problem.message
+
+
+async def test_given_a_connector_on_the_classpath_when_a_job_needs_it_then_it_is_planned(tmp_path: Path) -> None:
+    needing = job(
+        archive="SELECT f.carrier, ROW(COUNT(s.seats) + 0E0) FROM flights f JOIN seats s ON s.tail = f.plane.tail "
+        "GROUP BY f.carrier"
+    )
+    async with Planner(with_own_connectors(planner_config(tmp_path), tmp_path / "connectors")) as planner:
+        planned = await plan(planner, needing, "7", with_plan=True)
+    assert any("lookup-join" in node["type"] for node in json.loads(planned.compiled)["nodes"])
+    assert PASSWORD not in planned.compiled
 
 
 async def test_the_failing_one_of_several_statements_is_named(planner: Planner) -> None:

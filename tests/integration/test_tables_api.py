@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,9 +13,16 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from app.hlink.answers import envelope
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.connections import Connections
+from app.hlink.planner import PART as PLANNER
 from app.hlink.tables import routes as tables
 from app.hlink.tables.models import StoredTable
 from app.service import Family, Service
+from stream_jobs.local import ports
+from stream_jobs.local.endpoints import Endpoints
+from stream_jobs.planner.client import Planner
+from tests.planners import planner_config
 from tests.services import Serve
 
 Api = httpx.AsyncClient
@@ -20,9 +30,17 @@ Json = dict[str, Any]
 
 
 @pytest.fixture
-async def service(serve: Serve) -> tuple[Api, Service]:
-    """The service with its tables only: they need neither planner nor cluster."""
-    return await serve(Family("tables", [tables.router], ["/ds"], envelope))
+async def service(serve: Serve, tmp_path: Path) -> tuple[Api, Service]:
+    """The service with its tables only; the planner, which is only asked for expressions, is not started."""
+
+    @asynccontextmanager
+    async def connected(service: Service) -> AsyncIterator[None]:
+        connections = service.parts[OUTSIDE] = Connections()
+        service.parts[PLANNER] = Planner(planner_config(tmp_path))
+        yield
+        await connections.close()
+
+    return await serve(Family("tables", [tables.router], ["/ds"], envelope, connected))
 
 
 @pytest.fixture
@@ -360,3 +378,117 @@ async def test_the_generated_ddl_shows_the_mask_for_a_password(api: Api) -> None
     await add(api, sink())
     (record,) = (await api.get("/ds/list", params={"dsType": "sink"})).json()["data"]["records"]
     assert "'password' = '******'" in record["dsDdl"]
+
+
+@pytest.fixture
+def database(endpoints: Endpoints) -> Callable[..., Json]:
+    """The fields of a connector to the stack's PostgreSQL."""
+
+    def of(table: str, **changed: str) -> Json:
+        server = endpoints.postgres
+        values = {
+            "connector_url": server.jdbc_url,
+            "table_name": table,
+            "connector_username": server.user,
+            "connector_password": server.password,
+        }
+        return fields(**values | changed)
+
+    return of
+
+
+async def look(api: Api, table: Json) -> Json:
+    answer = (await api.post("/ds/test", json=table)).json()
+    assert answer["success"], answer["msg"]
+    return dict(answer["data"])
+
+
+async def test_given_a_database_when_it_is_looked_at_then_a_form_can_fill_itself(
+    api: Api, database: Callable[..., Json], pg_table: Callable[..., str]
+) -> None:
+    name = pg_table(
+        "id bigint, name varchar(20), price numeric(10, 2), at timestamp, tags text[], place point, "
+        "primary key (name, id)"
+    )
+    data = await look(api, {"dsType": "side", "tableType": "postgresql", "jsonFieldVO": database(name)})
+    assert (data["ok"], data["key"], [check["name"] for check in data["checks"]]) == (
+        True,
+        ["id", "name"],
+        ["database", "table"],
+    )
+    assert [(c["name"], c["flinkType"], c["joinKey"], c["databaseType"]) for c in data["dsSchemaColumnVOS"]] == [
+        ("id", "BIGINT", 1, "bigint"),
+        ("name", "STRING", 1, "character varying(20)"),
+        ("price", "DECIMAL(10, 2)", 0, "numeric(10,2)"),
+        ("at", "TIMESTAMP(6)", 0, "timestamp without time zone"),
+        ("tags", "ARRAY<STRING>", 0, "text[]"),
+        ("place", None, 0, "point"),
+    ]
+    columns = [column for column in data["dsSchemaColumnVOS"] if column["flinkType"]]
+    side = sink(
+        dsType="side",
+        tableType="postgresql",
+        tableName="filled",
+        dsSchemaColumnVOS=columns,
+        jsonFieldVO=database(name),
+    )
+    stored = await look(api, {"id": await add(api, side)})
+    assert [check["message"] for check in stored["checks"]][-1] == "the definition fits the table"
+
+
+async def test_given_a_stored_table_when_its_edit_is_looked_at_then_the_mask_stands_for_its_password_there_only(
+    api: Api, database: Callable[..., Json], pg_table: Callable[..., str]
+) -> None:
+    connector = database(pg_table("id bigint"))
+    table_id = await add(api, sink(tableType="postgresql", jsonFieldVO=connector))
+    shown = (await api.get("/ds/get", params={"id": table_id})).json()["data"]
+    shown["dsSchemaColumnVOS"][0]["flinkType"] = "STRING"
+    data = await look(api, shown)
+    assert [(check["ok"], check["field"]) for check in data["checks"]] == [
+        (True, None), (True, None), (False, "column id")
+    ]  # fmt: skip
+    values = {field["fieldName"]: field for field in shown["jsonFieldVO"]["jsonValue"]}
+    values["connector_url"]["fieldValue"] = "jdbc:postgresql://elsewhere:5432/shop"
+    answer = (await api.post("/ds/test", json=shown)).json()
+    assert "connector_password: '******' only stands for what was saved before" in answer["msg"]
+
+
+async def test_given_a_wrong_password_when_a_database_is_looked_at_then_the_check_says_so(
+    api: Api, database: Callable[..., Json]
+) -> None:
+    connector = database("t", connector_password="wr0ng-one")
+    response = await api.post("/ds/test", json={"dsType": "sink", "tableType": "postgresql", "jsonFieldVO": connector})
+    (check,) = response.json()["data"]["checks"]
+    assert (check["name"], check["ok"], check["field"]) == ("database", False, "connector_password")
+    assert "password authentication failed" in check["message"]
+    assert check["remedy"] == "correct connector_username and connector_password"
+    assert "wr0ng-one" not in response.text
+
+
+async def test_given_a_topic_when_it_is_looked_at_then_its_partitions_are_told(
+    api: Api, endpoints: Endpoints, kafka_topic: Callable[..., str]
+) -> None:
+    broker = endpoints.kafka_bootstrap
+    values = fields(bootstrap_servers=broker, connector_topic=kafka_topic("orders", partitions=3), group_id="g")
+    data = await look(api, {"dsType": "source", "tableType": "kafka", "jsonFieldVO": values})
+    assert (data["ok"], data["partitions"]) == (True, 3)
+    values["jsonValue"][1]["fieldValue"] = "no-such-topic"
+    data = await look(api, {"dsType": "source", "tableType": "kafka", "jsonFieldVO": values})
+    assert [(check["name"], check["ok"]) for check in data["checks"]] == [("broker", True), ("topic", False)]
+
+
+async def test_given_an_address_when_it_is_looked_at_then_it_answers_or_not(api: Api, endpoints: Endpoints) -> None:
+    def side(url: str) -> Json:
+        return {"dsType": "side", "tableType": "http", "jsonFieldVO": fields(requestUrl=url)}
+
+    assert (await look(api, side(f"{endpoints.flink_url}/config")))["ok"] is True
+    (check,) = (await look(api, side(f"http://127.0.0.1:{ports.choose(set())}/")))["checks"]
+    assert (check["ok"], check["field"]) == (False, "requestUrl")
+
+
+async def test_given_fields_that_will_not_do_when_a_table_is_looked_at_then_they_are_refused(api: Api) -> None:
+    answer = (await api.post("/ds/test", json={"dsType": "sink", "tableType": "mysql"})).json()
+    assert [problem["field"] for problem in answer["problems"]] == [
+        "connector_url", "table_name", "connector_username", "connector_password"
+    ]  # fmt: skip
+    assert "is not a role of a table" in (await api.post("/ds/test", json={})).json()["msg"]

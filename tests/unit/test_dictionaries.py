@@ -1,4 +1,4 @@
-"""Dictionaries over HTTP, without a running service: they are data."""
+"""Dictionaries over HTTP."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from typing import Any
 import httpx
 import pytest
 
+from app.hlink.answers import envelope
+from app.hlink.dictionaries.routes import router
 from app.hlink.jobs.service import STATUS_NAMES
 from app.hlink.tables import fields
 from app.main import create_app
+from app.service import Family
 from app.settings import Settings
 
 Json = dict[str, Any]
 
 
 @pytest.fixture
-async def api(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(Settings(home=tmp_path)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        yield client
+async def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    """The service with its dictionaries only: they need no planner."""
+    only = Family("dictionaries", [router], ["/dict"], envelope)
+    monkeypatch.setattr("app.main.load_families", lambda: [only])
+    app = create_app(Settings(home=tmp_path))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            yield client
 
 
 async def items(api: httpx.AsyncClient, name: str) -> list[Json]:
@@ -89,3 +97,9 @@ async def test_every_kind_of_table_that_has_a_form_is_listed(api: httpx.AsyncCli
 async def test_a_jobs_state_has_the_label_that_the_job_list_shows(api: httpx.AsyncClient) -> None:
     shown = {int(item["dictValue"]): item["dictLabel"] for item in await items(api, "job_status_published")}
     assert shown == STATUS_NAMES
+
+
+async def test_an_id_is_new_each_time_and_exact_in_javascript(api: httpx.AsyncClient) -> None:
+    ids = [(await api.get("/dict/getSnowflakeId")).json()["data"] for _ in range(3)]
+    assert len(set(ids)) == 3
+    assert all(isinstance(one, str) and 0 < int(one) < 2**53 for one in ids)

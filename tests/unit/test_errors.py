@@ -20,13 +20,10 @@ from app.errors import (
     NoSuchAddress,
     NotFound,
     Problem,
-    Unauthorised,
     Unavailable,
     Unexpected,
     install,
 )
-from app.security import require_token
-from app.settings import Settings
 
 
 def envelope(error: HlinkError) -> tuple[int, dict[str, Any]]:
@@ -50,7 +47,6 @@ RAISED = {
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
-    app.state.settings = Settings.model_validate({"api_token": "the token"})
     install(app, {"/jobs": envelope})
 
     @app.get("/{family}/raise/{what}")
@@ -60,10 +56,6 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     @app.post("/jobs/add")
     async def _add(sent: Sent) -> Sent:
         return sent
-
-    @app.get("/jobs/guarded", dependencies=[Depends(require_token)])
-    async def _guarded() -> str:
-        return "come in"
 
     @app.get("/jobs/forbidden")
     async def _forbidden(_: Annotated[None, Depends(lambda: None)]) -> None:
@@ -127,17 +119,6 @@ async def test_given_a_wrong_body_then_every_field_is_named(client: httpx.AsyncC
     assert answer.json()["code"] == InvalidInput.__name__
     assert "jobName" in answer.json()["msg"]
     assert "parallelism" in answer.json()["msg"]
-
-
-@pytest.mark.parametrize("sent", [None, "Bearer wrong", "Basic dGhlIHRva2Vu", "Bearer "])
-async def test_given_no_or_a_wrong_token_then_nobody_comes_in(client: httpx.AsyncClient, sent: str | None) -> None:
-    answer = await client.get("/jobs/guarded", headers={"Authorization": sent} if sent else {})
-    assert answer.json()["code"] == Unauthorised.__name__
-
-
-async def test_given_the_token_then_the_route_answers(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/jobs/guarded", headers={"Authorization": "Bearer the token"})
-    assert answer.json() == "come in"
 
 
 def test_a_problem_says_where_and_what_to_do() -> None:

@@ -6,6 +6,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ JOB = "a" * 32
 CALLS: dict[str, tuple[Any, ...]] = {
     "overview": (),
     "configuration": (),
+    "libraries": (),
     "incarnation": (),
     "jobmanager_metrics": (["a"],),
     "task_managers": (),
@@ -36,15 +38,20 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "exceptions": (JOB,),
     "job_metrics": (JOB, ["a"]),
     "vertex_metrics": (JOB, "v", ["a"]),
+    "vertex_metric_names": (JOB, "v"),
     "back_pressure": (JOB, "v"),
     "watermarks": (JOB, "v"),
     "savepoint_status": (JOB, "t"),
     "dispose_savepoint": ("/path",),
+    "jars": (),
+    "upload_jar": (Path(__file__), "a.jar", 5.0),
 }
 CHANGES: dict[str, tuple[Any, ...]] = {
     "cancel": (JOB,),
     "stop_with_savepoint": (JOB, "t"),
     "savepoint": (JOB, "t"),
+    "run_jar": ("a.jar", {}, 5.0),
+    "delete_jar": ("a.jar",),
 }
 
 

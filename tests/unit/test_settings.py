@@ -52,19 +52,6 @@ def test_given_an_address_that_cannot_serve_then_the_refusal_does_not_show_it(
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.8.9.1"])
-def test_given_this_machine_only_then_no_token_is_needed(host: str) -> None:
-    assert Settings(host=host).refusal_to_serve() is None
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hlink.example"])
-def test_given_another_address_then_it_is_served_with_a_token_only(host: str) -> None:
-    refusal = Settings(host=host).refusal_to_serve()
-    assert refusal is not None
-    assert "HLINK_API_TOKEN" in refusal
-    assert Settings.model_validate({"host": host, "api_token": "t"}).refusal_to_serve() is None
-
-
 def test_given_an_empty_token_then_it_is_refused_rather_than_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HLINK_API_TOKEN", " ")
     with pytest.raises(ValidationError, match="set but empty"):

@@ -6,17 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from stream_jobs.definitions import Column, DefinitionError, KafkaSource, Startup, Table, Watermark
+from stream_jobs.definitions import Column, DefinitionError, KafkaSource, Startup, Table, TimeFormat, Watermark
 from stream_jobs.problems import Place
 from stream_jobs.sql import types
 from stream_jobs.sql.ddl import create_table
+from stream_jobs.sql.declaration import declare
+from stream_jobs.sql.formats import needs_ours
 from stream_jobs.sql.options import flink_options
 from stream_jobs.sql.source import Edit, Edited, Text, normalized
 from tests.definitions import (
     ALL_TABLES,
+    DELAYS,
     EXACT_DELAYS,
     FLIGHTS,
     FULL_EXECUTION,
+    MESSAGE_TABLES,
     PASSWORD,
     SHORT_EXECUTION,
     TOTALS,
@@ -27,6 +31,21 @@ from tests.golden import assert_golden
 @pytest.mark.parametrize("table", ALL_TABLES, ids=lambda t: t.name)
 def test_a_table_becomes_create_table(table: Table) -> None:
     assert_golden(f"sql/table_{table.name}.sql", create_table(table, "7").text)
+
+
+@pytest.mark.parametrize("table", MESSAGE_TABLES, ids=lambda t: t.name)
+def test_how_messages_are_read_and_written_is_declared(table: Table) -> None:
+    assert_golden(f"sql/messages_{table.name}.sql", declare(table, "7").text)
+
+
+def test_times_as_numbers_are_not_written() -> None:
+    columns = (Column("at", "TIMESTAMP(3)", time=TimeFormat.EPOCH_MILLIS),)
+    with pytest.raises(DefinitionError, match="a sink cannot write times as numbers"):
+        create_table(replace(DELAYS, columns=columns), "7")
+
+
+def test_only_a_table_with_a_format_of_ours_needs_it() -> None:
+    assert [needs_ours(table) for table in (FLIGHTS, *MESSAGE_TABLES)] == [False, True, True, True, False]
 
 
 @pytest.mark.parametrize(("name", "execution"), [("full", FULL_EXECUTION), ("short", SHORT_EXECUTION)])

@@ -60,6 +60,6 @@ def shown(login: Mapping[str, str] | None) -> dict[str, str]:
     return {name: value if name == "username" else mask() for name, value in (login or {}).items()}
 
 
-def is_kept(login: Mapping[str, str] | None, previous: Mapping[str, str] | None) -> bool:
-    """Whether a secret of the previous login is still in use: it must not be sent to somewhere else unasked."""
-    return any((login or {}).get(name) == value for name, value in (previous or {}).items() if name != "username")
+def gives_secret(given: Mapping[str, str | None]) -> bool:
+    """Whether a request brings the secret itself, and does not go on with the one that is stored."""
+    return any(given.get(name) not in (None, "", mask()) for name in ("password", "token"))

@@ -38,6 +38,7 @@ from stream_jobs.rest import (
 
 STANDALONE = {"0": 0, "1": 1}
 """Dictionary ``cluster_type`` says 1, the API's job view says "0-standalone": both are accepted."""
+_CHANGEABLE = ("name", "address", "remark", "login")
 _SHOWN = 20
 _NOT_SERVED = {"2": " (YARN)", "3": " (YARN per job)"}
 
@@ -98,39 +99,23 @@ async def change(database: Database, flink: Clusters, cluster_id: int, wanted: C
     """
     async with database.read() as session:
         cluster = await find(session, cluster_id)
-        before, login = cluster.address, cluster.login
-        cluster.name = (wanted.name or "").strip() or cluster.name
-        cluster.remark = cluster.remark if wanted.remark is None else wanted.remark
-        problems = [*_text_problems(cluster), *_apply_login(cluster, wanted)]
-        if wanted.address:
-            problems += _apply_address(cluster, wanted.address)
-        moved = cluster.address != before
-        if moved and login_of.is_kept(cluster.login, login):
-            problems.append(
-                Problem(
-                    "another address is not sent the login of the old one",
-                    field="token" if "token" in (login or {}) else "password",
-                    remedy="give the login anew, or empty to have none",
-                )
-            )
-        if problems:
-            raise InvalidInput(*problems)
         session.expunge(cluster)
+        before = {name: getattr(cluster, name) for name in _CHANGEABLE}
+        _apply(cluster, wanted)
+        changes = {name: value for name in _CHANGEABLE if (value := getattr(cluster, name)) != before[name]}
         await _refuse_duplicate(session, cluster)
-        if moved and (running := await _running_jobs(session, before)):
-            raise Conflict(
-                f"Cluster '{cluster.name}' cannot move while jobs run on it: stop {', '.join(running)} first"
-            )
-    tried = moved or cluster.login != login
-    figures = (await _tried(flink, cluster)).model_dump() if tried else cluster.overview
-    columns = ("name", "address", "remark", "login")
+        if "address" in changes:
+            await _refuse_to_move(session, cluster, before["address"])
+    if "address" in changes or "login" in changes:
+        changes["overview"] = (await _tried(flink, cluster)).model_dump()
     try:
         async with database.write() as session:
             kept = await find(session, cluster_id)
-            for name in columns:
-                setattr(kept, name, getattr(cluster, name))
-            if tried:
-                kept.overview, kept.observed_at = figures, (await session.exec(select(now_ms()))).one()
+            if "address" in changes:
+                await _refuse_to_move(session, cluster, before["address"])
+            if "overview" in changes:
+                changes["observed_at"] = (await session.exec(select(now_ms()))).one()
+            kept.sqlmodel_update(changes)
             session.add(kept)
     except IntegrityError:  # somebody else took the name or the address while we asked
         async with database.read() as session:
@@ -262,10 +247,34 @@ def _apply_address(cluster: Cluster, text: str) -> Sequence[Problem]:
 
 
 def _apply_login(cluster: Cluster, wanted: ClusterAdditionBody | ClusterChangeBody) -> Sequence[Problem]:
-    given = {"username": wanted.username, "password": wanted.password, "token": wanted.token}
-    login, problems = login_of.read(given, cluster.login or {})
+    login, problems = login_of.read(wanted.model_dump(), cluster.login or {})
     cluster.login = login or None
     return problems
+
+
+def _apply(cluster: Cluster, wanted: ClusterChangeBody) -> None:
+    """What is given put into the cluster. Raises :class:`~app.errors.InvalidInput`."""
+    before = cluster.address
+    cluster.name = (wanted.name or "").strip() or cluster.name
+    cluster.remark = cluster.remark if wanted.remark is None else wanted.remark
+    problems = [*_text_problems(cluster), *_apply_login(cluster, wanted)]
+    if wanted.address:
+        problems += _apply_address(cluster, wanted.address)
+    if cluster.address != before and cluster.login and not login_of.gives_secret(wanted.model_dump()):
+        problems.append(
+            Problem(
+                "another address is not sent the login of the old one",
+                field="token" if "token" in cluster.login else "password",
+                remedy="give the login anew, or empty to have none",
+            )
+        )
+    if problems:
+        raise InvalidInput(*problems)
+
+
+async def _refuse_to_move(session: AsyncSession, cluster: Cluster, address: str) -> None:
+    if running := await _running_jobs(session, address):
+        raise Conflict(f"Cluster '{cluster.name}' cannot move while jobs run on it: stop {', '.join(running)} first")
 
 
 async def _tried(flink: Clusters, cluster: Cluster) -> ClusterOverview:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from app.errors import Problem
 from app.hlink.connections import addresses, databases
@@ -26,8 +27,12 @@ from stream_jobs.definitions import (
     RedisLookup,
     Table,
 )
+from stream_jobs.sql.declaration import dead_letter_table
 
-__all__ = ["TIMEOUT_S", "Check", "Connections", "FoundColumn", "Outcome", "unchecked"]
+PART = "hlink.outside"
+"""The part of the service that holds its :class:`Connections`."""
+
+__all__ = ["PART", "TIMEOUT_S", "Check", "Connections", "FoundColumn", "Outcome", "unchecked"]
 
 
 class Connections:
@@ -73,7 +78,8 @@ class Connections:
     async def _look(self, table: Table) -> Outcome:
         match table.connector:
             case KafkaSource() | KafkaSink() | KafkaLookup() as connector:
-                return await self._brokers.look(table, connector)
+                found = await self._brokers.look(table, connector)
+                return found if found.problems else await self._with_dead_letters(table, found)
             case JdbcLookup(connection=connection) | JdbcSink(connection=connection):
                 return await databases.look(table, connection)
             case HttpLookup() as connector:
@@ -82,6 +88,18 @@ class Connections:
                 return await addresses.look_at_port(table, connector)
             case PreviewSink():
                 return Outcome(())
+
+    async def _with_dead_letters(self, table: Table, found: Outcome) -> Outcome:
+        letters = dead_letter_table(table)
+        if letters is None or not isinstance(letters.connector, KafkaSink):
+            return found
+        other = await self._brokers.look(letters, letters.connector)
+        lacking = [
+            replace(check, problem=replace(check.problem, table=table.name, field="dead_letter_topic"))
+            for check in other.checks
+            if check.problem is not None
+        ]
+        return replace(found, checks=(*found.checks, *lacking))
 
 
 def unchecked(table: Table) -> str | None:

@@ -7,16 +7,17 @@ import httpx
 from app.errors import Problem
 from app.hlink.connections.outcome import CONNECT_TIMEOUT_S, Check, Outcome, failed, unreachable
 from app.hlink.tables import fields
-from stream_jobs.definitions import HbaseSink, HttpLookup, RedisLookup, Table
+from stream_jobs.definitions import HbaseSink, HttpLookup, RedisLookup, Secret, Table
 
 _LETS_NOBODY_IN = (401, 403, 407)
 
 
 async def look_at_url(table: Table, lookup: HttpLookup) -> Outcome:
     """Whether the address answers. It is asked without a key, so whatever it says of that is no problem."""
+    headers = {name: value.value if isinstance(value, Secret) else value for name, value in lookup.headers.items()}
     try:
         async with httpx.AsyncClient(timeout=min(CONNECT_TIMEOUT_S, lookup.timeout_ms / 1000)) as client:
-            answer = await client.get(lookup.url, headers={"Accept-Charset": lookup.charset})
+            answer = await client.get(lookup.url, headers={"Accept-Charset": lookup.charset, **headers})
     except httpx.TimeoutException:
         return failed("address", _silent(table, lookup, "no answer in time"))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -61,7 +62,7 @@ def _refuses(table: Table, lookup: HttpLookup, status: int) -> Problem:
         f"{lookup.url} answers with {status}",
         field="requestUrl",
         table=table.name,
-        remedy="let the cluster in, or look into the server's log"
+        remedy="give its credentials in headers"
         if status < 500
         else "look into the server's log: a lookup would fail the job",
     )

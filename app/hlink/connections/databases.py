@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import psycopg
 import pymysql
 from psycopg.rows import dict_row
+from pymysql.constants import CR
 
 from app.errors import Problem
 from app.hlink import catalogue
@@ -192,28 +193,40 @@ async def _look_at_postgresql(connection: JdbcConnection) -> _FoundTable | None:
     )
 
 
+def _mysql_session(connection: JdbcConnection, host: str, port: int, database: str) -> pymysql.Connection:
+    """A session, encrypted when the server can, as MySQL's own driver does it.
+
+    Whose certificate it is, is for the job to judge. Raises pymysql.Error and _CannotAsk.
+    """
+    encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    encryption.check_hostname = False
+    encryption.verify_mode = ssl.CERT_NONE
+    for ways in ({"ssl": encryption}, {"ssl_disabled": True}):
+        try:
+            return pymysql.connect(
+                host=host,
+                port=port,
+                user=connection.username,
+                password=connection.password.value,
+                database=database,
+                connect_timeout=int(CONNECT_TIMEOUT_S),
+                read_timeout=int(CONNECT_TIMEOUT_S),
+                **ways,
+            )
+        except pymysql.OperationalError as error:
+            if error.args[0] != CR.CR_SSL_CONNECTION_ERROR or "ssl_disabled" in ways:
+                raise
+        except RuntimeError as error:  # the package "cryptography" is needed for some ways of logging in
+            raise _CannotAsk(str(error)) from error
+    raise AssertionError("unreachable")
+
+
 def _look_at_mysql(connection: JdbcConnection) -> _FoundTable | None:
     parts = urlsplit(connection.url.removeprefix("jdbc:"))
     host, port = _host(parts.netloc.split(",")[0], 3306)
     database = unquote(parts.path[1:])
     schema, _, name = connection.table.replace("`", "").rpartition(".")
-    # Encrypted when the server can, as MySQL's own driver does it; whose certificate it is, is for the job to judge.
-    encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    encryption.check_hostname = False
-    encryption.verify_mode = ssl.CERT_NONE
-    try:
-        session = pymysql.connect(
-            host=host,
-            port=port,
-            user=connection.username,
-            password=connection.password.value,
-            database=database,
-            connect_timeout=int(CONNECT_TIMEOUT_S),
-            read_timeout=int(CONNECT_TIMEOUT_S),
-            ssl=encryption,
-        )
-    except RuntimeError as error:  # the package "cryptography" is needed for some ways of logging in
-        raise _CannotAsk(str(error)) from error
+    session = _mysql_session(connection, host, port, database)
     with session, session.cursor() as cursor:
         where = "WHERE table_schema = %s AND table_name = %s"
         cursor.execute(
@@ -281,7 +294,7 @@ def _compare(table: Table, connection: JdbcConnection, kind: str, found: _FoundT
             )
         elif fault := _type_fault(column, match, connection, writes):
             problems.append(_column_problem(table, column.name, *fault))
-    if writes:
+    if writes and table.columns:
         written = {column.name.lower() for column in table.columns}
         problems += [
             _column_problem(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.net.compat import KafkaNetClient
 
@@ -18,9 +17,6 @@ from app.hlink.tables import fields
 from stream_jobs.definitions import KafkaLookup, KafkaSink, KafkaSource, Secret, Table
 
 Connector = KafkaSource | KafkaSink | KafkaLookup
-
-SAMPLE_S = 10.0
-"""The longest that reading sample messages from a topic may take."""
 
 _UNKNOWN_TOPIC, _NOT_AUTHORISED = 3, 29
 _SASL = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -51,7 +47,7 @@ class Brokers:
         try:
             topic = await asyncio.to_thread(self._describe, broker, connector.topic)
         except KafkaError as error:
-            return failed("broker", _no_broker(table, servers, _kafka_reason(error)))
+            return failed("broker", _no_broker(table, servers, kafka_reason(error)))
         if problem := _topic_problem(table, connector, topic["error_code"]):
             return failed("topic", problem, answers)
         known = {partition["partition_index"] for partition in topic["partitions"]}
@@ -145,13 +141,17 @@ class Broker:
             raise
 
     def consumer(self) -> KafkaConsumer:
-        """A consumer that belongs to no group. Raises KafkaError."""
+        """A consumer that belongs to no group. Raises KafkaError. Blocks as :meth:`connect`."""
+        milliseconds = int(CONNECT_TIMEOUT_S * 1000)
         return KafkaConsumer(
             bootstrap_servers=self.servers.split(","),
             client_id="hlink-sample",
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            bootstrap_timeout_ms=milliseconds,
+            request_timeout_ms=milliseconds,
             **self._login(),
         )
 
@@ -164,58 +164,6 @@ class Broker:
             "sasl_plain_username": self.user,
             "sasl_plain_password": self.password,
         }
-
-
-class TopicUnreadable(RuntimeError):
-    """Messages cannot be read from a topic from here; the message says why and what to do."""
-
-
-async def newest_messages(source: KafkaSource, wanted: int) -> list[tuple[str, str]]:
-    """The newest ``wanted`` messages of a topic as text, each with its place, oldest first in each partition.
-
-    Takes at most ``SAMPLE_S`` seconds; what was read until then is answered. Nothing is committed.
-    Raises TopicUnreadable.
-    """
-    servers, broker = source.bootstrap_servers, Broker.of(source)
-    if not broker.can_be_asked:
-        raise TopicUnreadable(
-            f"the broker {servers} cannot be read from here: the client properties name key stores or mechanisms that "
-            "only Flink's client can use. Upload sample messages instead"
-        )
-    if reason := await unreachable(fields.brokers(servers)):
-        raise TopicUnreadable(f"no Kafka broker answers at {servers} ({reason}): correct bootstrap_servers")
-    try:
-        return await asyncio.to_thread(_read_newest, broker, source.topic, wanted)
-    except KafkaError as error:
-        raise TopicUnreadable(f"topic '{source.topic}' at {servers} cannot be read: {_kafka_reason(error)}") from error
-
-
-def _read_newest(broker: Broker, topic: str, wanted: int) -> list[tuple[str, str]]:
-    deadline = time.monotonic() + SAMPLE_S
-    consumer = broker.consumer()
-    try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise TopicUnreadable(
-                f"topic '{topic}' does not exist on broker {broker.servers}: create it, or correct it"
-            )
-        partitions = [TopicPartition(topic, number) for number in sorted(numbers)]
-        consumer.assign(partitions)
-        first, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        share = -(-wanted // len(partitions))
-        for partition in partitions:
-            consumer.seek(partition, max(first[partition], ends[partition] - share))
-        found: list[tuple[str, str]] = []
-        while time.monotonic() < deadline and any(consumer.position(one) < ends[one] for one in partitions):
-            for partition, records in consumer.poll(timeout_ms=200).items():
-                found += [
-                    (f"partition {partition.partition}, offset {one.offset}", one.value.decode("utf-8", "replace"))
-                    for one in records
-                    if one.value is not None and one.offset < ends[partition]
-                ]
-        return found[-wanted:]
-    finally:
-        consumer.close()
 
 
 def _topic_problem(table: Table, connector: Connector, error_code: int) -> Problem | None:
@@ -264,6 +212,6 @@ def _no_broker(table: Table, servers: str, reason: str) -> Problem:
     )
 
 
-def _kafka_reason(error: KafkaError) -> str:
+def kafka_reason(error: KafkaError) -> str:
     text = str(error)
     return "what answers there is not a Kafka broker, or it refuses the client" if "bootstrap" in text else text

@@ -18,12 +18,17 @@ from app.hlink.jobs.models import JAR, SQL, JobTableLink, StoredJob
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
 from app.hlink.uploads import Files
-from stream_jobs.definitions import Execution, Job, Role, Secret, Statement, Table
+from stream_jobs.definitions import Execution, Function, Job, Role, Secret, Statement, Table
 from stream_jobs.sql.options import flink_options
 
 
-def job_of(job: StoredJob, links: Sequence[JobTableLink], tables: Mapping[int, StoredTable]) -> Job:
-    """The job as a value.
+def job_of(
+    job: StoredJob,
+    links: Sequence[JobTableLink],
+    tables: Mapping[int, StoredTable],
+    functions: tuple[Function, ...] = (),
+) -> Job:
+    """The job as a value; ``functions`` are those that its statements may call.
 
     Raises:
         InvalidInput: it cannot run as it is defined: its kind, its settings, its tables.
@@ -80,7 +85,14 @@ def job_of(job: StoredJob, links: Sequence[JobTableLink], tables: Mapping[int, S
             if tables[link.table_id].role == Role.SINK
         ),
         execution=execution(job.settings),
+        functions=functions,
     )
+
+
+def sql_of(links: Sequence[JobTableLink], tables: Mapping[int, StoredTable]) -> list[str]:
+    """All SQL that users wrote for a job: its statements, and the expressions of its tables' computed columns."""
+    expressions = [str(column.get("expression") or "") for table in tables.values() for column in table.columns]
+    return [*(link.sql for link in links), *expressions]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,10 @@ class JobVersion(SQLModel, table=True):
     definition: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     """The job as its user had defined it (:func:`~app.hlink.jobs.versions.definition_of`); None in versions from before
     this was kept."""
+    functions: list[dict[str, str]] = Field(
+        default_factory=list, sa_type=JSON, sa_column_kwargs={"server_default": "[]"}
+    )
+    """The functions that it was planned with, each a :class:`~stream_jobs.definitions.Function`'s fields."""
     created_at: int | None = Field(
         default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
     )

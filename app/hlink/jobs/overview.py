@@ -8,6 +8,7 @@ from typing import Any
 
 from app.hlink.jobs.service import STATUS, Found
 from app.supervisor import Event, Run
+from stream_jobs.formats import FAILED, PARSED
 from stream_jobs.rest import Cluster, Clusters, FlinkRestError, JobDetail, Vertex
 
 _WATERMARK_UNSET = -(2**63)
@@ -73,7 +74,11 @@ async def _flink(cluster: Cluster, run: Run) -> dict[str, Any]:
     detail, checkpoints, exceptions = await asyncio.gather(
         cluster.job(job_id), cluster.checkpoints(job_id), cluster.exceptions(job_id, 5)
     )
-    vertices = await asyncio.gather(*(_vertex(cluster, job_id, vertex, run) for vertex in detail.vertices))
+    sources = {node.id for node in detail.plan.nodes if not node.inputs}
+    vertices, counted = await asyncio.gather(
+        asyncio.gather(*(_vertex(cluster, job_id, vertex, run) for vertex in detail.vertices)),
+        asyncio.gather(*(_messages(cluster, job_id, one) for one in detail.vertices if one.id in sources)),
+    )
     completed, failed = checkpoints.latest.completed, checkpoints.latest.failed
     return {
         "state": detail.state,
@@ -82,6 +87,7 @@ async def _flink(cluster: Cluster, run: Run) -> dict[str, Any]:
         "page": f"{run.spec['flink_url']}/#/job/running/{job_id}/overview",
         "graph": _graph(detail),
         "vertices": vertices,
+        "messages": [counts for of_vertex in counted for counts in of_vertex],
         "checkpoints": checkpoints.counts.model_dump(),
         "lastCheckpoint": completed
         and {
@@ -103,6 +109,23 @@ async def _flink(cluster: Cluster, run: Run) -> dict[str, Any]:
             for one in exceptions
         ],
     }
+
+
+async def _messages(cluster: Cluster, job_id: str, vertex: Vertex) -> list[dict[str, Any]]:
+    """What our formats counted in each source of a vertex since it last started: messages read, and not readable."""
+    names = [name for name in await cluster.vertex_metric_names(job_id, vertex.id) if name.endswith((PARSED, FAILED))]
+    if not names:
+        return []
+    values = await cluster.vertex_metrics(job_id, vertex.id, names)
+    return [
+        {
+            "source": name.removesuffix(PARSED).split(".")[0],
+            "parsed": int(value or 0),
+            "failed": int(values.get(name.removesuffix(PARSED) + FAILED) or 0),
+        }
+        for name, value in values.items()
+        if name.endswith(PARSED)
+    ]
 
 
 def _graph(detail: JobDetail) -> list[Mapping[str, Any]]:

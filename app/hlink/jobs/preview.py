@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from app.hlink.jobs.service import Engine, defined, drafted, planned
 from app.hlink.wire import JobPreview
 from stream_jobs.definitions import Role
 from stream_jobs.planner.client import PlannerError
+from stream_jobs.planner.functions import prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.planner.preview import Previewer, PreviewFailed
 from stream_jobs.sql.preview import preview_of
@@ -39,16 +41,17 @@ async def preview(engine: Engine, previewer: Previewer, view: JobPreview) -> dic
     if isinstance(job, JarJob):
         raise InvalidInput(Problem("a program in a jar has no preview", field="jobType", remedy="run it"))
     # The real sinks judge first: the preview's own take whatever comes.
-    await planned(engine.planner, job, draft.job.id, with_plan=False)
+    await planned(engine, job, draft.job.id, with_plan=False)
     sources = [table for table in job.tables if table.role is not Role.SINK]
     if problems := await engine.connections.check_all(sources):
         raise InvalidInput(*problems)
     shown = preview_of(job)
-    plan = await planned(engine.planner, shown, draft.job.id, with_plan=True)
+    plan = await planned(engine, shown, draft.job.id, with_plan=True)
     compiled = fill_in(plan.compiled, secrets_of_tables(shown.tables, str(draft.job.id)))
     sinks = [table.name for table in shown.tables if table.role is Role.SINK]
     try:
-        found = await previewer.run(compiled, plan.options, sinks, limit, timeout_s)
+        functions = await asyncio.to_thread(prepare, plan.functions, engine.planner.config)
+        found = await previewer.run(compiled, plan.options, functions, sinks, limit, timeout_s)
     except PreviewFailed as error:
         raise FailedPreview(f"The preview failed: {error}") from error
     except PlannerError as error:

@@ -12,6 +12,7 @@ from sqlmodel import select
 from app.database import now_ms
 from app.hlink.answers import BUSINESS_ERROR
 from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
+from app.hlink.connections import PART as OUTSIDE
 from app.hlink.jobs import batch
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
@@ -29,8 +30,6 @@ from app.supervisor import Run
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
-OUTSIDE = "hlink.outside"
-"""The part of the service that checks brokers and databases."""
 PREVIEWER = "hlink.previewer"
 """The part of the service that runs previews."""
 _SHOWN_EVENTS = 50
@@ -99,7 +98,7 @@ async def validate(
     if isinstance(definition, JarJob):
         answer = {"sql": definition.script}
     else:
-        plan = await jobs.planned(engine.planner, definition, draft.job.id, with_plan=False)
+        plan = await jobs.planned(engine, definition, draft.job.id, with_plan=False)
         answer = {"sql": plan.sql}
         if with_explanation:
             answer["explanation"] = await explain(engine.planner, plan)

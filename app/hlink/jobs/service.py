@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import delete, func
@@ -20,11 +20,14 @@ from app.errors import Conflict, HlinkError, InvalidInput, NotFound, Problem, Un
 from app.hlink.clusters import service as clusters
 from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
+from app.hlink.functions import service as functions
 from app.hlink.jars import service as jars
 from app.hlink.jars.models import StoredJar
 from app.hlink.jobs import versions
-from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of
+from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
+from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
 from app.hlink.uploads import Files
@@ -32,11 +35,13 @@ from app.hlink.wire import JobView
 from app.ids import new_id
 from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
 from app.supervisor.faults import crash_point
-from stream_jobs.definitions import Job
+from stream_jobs import formats
+from stream_jobs.definitions import Function, Job
 from stream_jobs.planner.client import Planner, PlannerError
-from stream_jobs.planner.plan import Plan, plan
+from stream_jobs.planner.plan import Plan
 from stream_jobs.problems import InvalidJob
 from stream_jobs.rest import Clusters, FlinkRestError
+from stream_jobs.sql.formats import needs_ours
 
 KIND = "flink"
 """The supervisor's word for what runs on a Flink cluster."""
@@ -74,6 +79,7 @@ class Drafted:
     links: Sequence[JobTableLink]
     tables: Mapping[int, StoredTable]
     cluster: Cluster
+    functions: tuple[Function, ...] = ()
     jar: StoredJar | None = None
 
 
@@ -84,6 +90,7 @@ class Prepared:
     script: str
     compiled: str
     options: Mapping[str, str]
+    functions: tuple[Function, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +163,18 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
     jar = await jars.find(session, view.jar or "") if is_jar else None
     if jar is not None:
         job.settings = {**job.settings, "jar": str(jar.id)}  # another jar may be given the same name later
-    return Drafted(job, links, await tables.find_all(session, [link.table_id for link in links]), cluster, jar)
+    used = await tables.find_all(session, [link.table_id for link in links])
+    return Drafted(job, links, used, cluster, await functions.named_in(session, sql_of(links, used)), jar)
 
 
 async def defined(engine: Engine, draft: Drafted) -> Job | JarJob:
     """The job as a value. Raises :class:`~app.errors.InvalidInput` for what cannot run as it is defined."""
     if draft.jar is None:
-        return job_of(draft.job, draft.links, draft.tables)
+        return job_of(draft.job, draft.links, draft.tables, draft.functions)
     return await asyncio.to_thread(jar_job_of, draft.job, draft.jar, engine.files)
 
 
-async def prepared(planner: Planner, definition: Job | JarJob, job_id: int) -> Prepared:
+async def prepared(engine: Engine, definition: Job | JarJob, job_id: int) -> Prepared:
     """What its runs are started from. Raises what :func:`planned` raises."""
     if isinstance(definition, JarJob):
         program = {
@@ -177,33 +185,21 @@ async def prepared(planner: Planner, definition: Job | JarJob, job_id: int) -> P
             "parallelism": definition.execution.parallelism,
         }
         return Prepared(definition.script, json.dumps(program), definition.options)
-    made = await planned(planner, definition, job_id, with_plan=True)
-    return Prepared(made.sql, made.compiled, made.options)
+    made = await planned(engine, definition, job_id, with_plan=True)
+    return Prepared(made.sql, made.compiled, made.options, made.functions)
 
 
-async def planned(planner: Planner, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
-    """The job's plan.
+async def planned(engine: Engine, definition: Job, job_id: int, *, with_plan: bool) -> Plan:
+    """The job's plan; a database is asked for the key of a sink that lacks one.
 
     Raises:
         InvalidInput: with every problem that was found, in the places of the user's own text.
         Unavailable: the planner could not answer.
     """
     try:
-        return await plan(planner, definition, str(job_id), with_plan=with_plan)
+        return await plan_with_keys(engine.planner, engine.connections, definition, str(job_id), with_plan=with_plan)
     except InvalidJob as error:
-        raise InvalidInput(
-            *(
-                Problem(
-                    p.message,
-                    field=p.column or None,
-                    table=p.table or p.statement or None,
-                    line=p.place.line if p.place else None,
-                    column=p.place.column if p.place else None,
-                    remedy=p.remedy or None,
-                )
-                for p in error.problems
-            )
-        ) from None
+        raise refusal(error.problems) from None
     except PlannerError as error:
         raise Unavailable(str(error)) from error
 
@@ -219,8 +215,10 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name)
     definition = await defined(engine, draft)
-    made = await prepared(engine.planner, definition, draft.job.id)
+    made = await prepared(engine, definition, draft.job.id)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
+        # A table may have been removed while the job was planned.
+        await tables.find_all(session, draft.tables, hold=True)
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
@@ -244,9 +242,10 @@ async def update(engine: Engine, view: JobView) -> Updated:
         draft = await drafted(session, view)
         await _refuse_taken_name(session, draft.job.name, view.id)
     definition = await defined(engine, draft)
-    made = await prepared(engine.planner, definition, view.id)
+    made = await prepared(engine, definition, view.id)
     digest, kept_as = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
+        await tables.find_all(session, draft.tables, hold=True)
         job = await _locked(session, view.id)
         for name in ("name", "description", "kind", "cluster_id", "settings"):
             setattr(job, name, getattr(draft.job, name))
@@ -333,6 +332,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         links = (await session.exec(_links([job_id]))).all()
         cluster = await session.get(Cluster, job.cluster_id)
         stored = await tables.find_all(session, [link.table_id for link in links])
+        callable_ = await functions.named_in(session, sql_of(links, stored))
         jar = await jars.find(session, job.settings["jar"]) if job.kind == JAR else None
         known = await versions.newest(session, job_id)
         active = await active_run(session, subject_of(job_id))
@@ -340,14 +340,14 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
     if cluster is None or cluster.del_flag == DELETED:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
-    definition = await defined(engine, Drafted(job, links, stored, cluster, jar))
+    definition = await defined(engine, Drafted(job, links, stored, cluster, callable_, jar))
     digest = digest_of(definition, job_id)
     frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
     freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
     version = known
     if version is None or version.digest != digest:
         made, _ = await asyncio.gather(
-            prepared(engine.planner, definition, job_id),
+            prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
         version = _version(job, links, version.number + 1 if version else 1, digest, made)
@@ -442,6 +442,7 @@ def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest:
         compiled=made.compiled,
         options=dict(made.options),
         definition=versions.definition_of(job, links),
+        functions=[asdict(function) for function in made.functions],
     )
 
 
@@ -454,11 +455,13 @@ async def check_outside(engine: Engine, cluster: Cluster, definition: Job | JarJ
         InvalidInput: with every problem that was found.
         Unavailable: the cluster does not answer.
     """
-    slots, outside = await asyncio.gather(
-        _check_slots(engine.clusters, cluster, definition, freed), engine.connections.check_all(definition.tables)
+    slots, lacking, outside = await asyncio.gather(
+        _check_slots(engine.clusters, cluster, definition, freed),
+        _check_formats(engine.clusters, cluster, definition),
+        engine.connections.check_all(definition.tables),
     )
-    if slots or outside:
-        raise InvalidInput(*slots, *outside)
+    if slots or lacking or outside:
+        raise InvalidInput(*slots, *lacking, *outside)
 
 
 async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJob, freed: int) -> list[Problem]:
@@ -477,6 +480,27 @@ async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJ
             f"{overview.slots_available} free of {overview.slots_total}{held}",
             field="parallelism",
             remedy="stop another job, add a TaskManager, or lower the parallelism",
+        )
+    ]
+
+
+async def _check_formats(flink: Clusters, cluster: Cluster, definition: Job | JarJob) -> list[Problem]:
+    """Whether the cluster has our formats, where a table is read with one; a job would leak a copy of its own."""
+    readers = [table.name for table in definition.tables if needs_ours(table)]
+    if not readers:
+        return []
+    try:
+        present = await flink.at(cluster.address).libraries()
+    except FlinkRestError as error:
+        raise Unavailable(f"Cluster {cluster.name!r}: {error}") from error
+    if formats.jar_name() in present:
+        return []
+    return [
+        Problem(
+            f"the table's messages are read with {formats.jar_name()}, which cluster {cluster.name!r} does not have",
+            table=", ".join(readers),
+            remedy="copy the file from the service's folder planner into the lib folder of JobManager and "
+            "TaskManagers and restart them; for the embedded stack: hlink down, hlink up",
         )
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -25,7 +26,10 @@ from app.supervisor.runners.base import (
     SubmissionUncertain,
     Unreachable,
 )
+from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.rest import Cluster as FlinkCluster
 from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
@@ -53,9 +57,10 @@ class JobSubmitter:
 class PlanSubmitter:
     """Submits runs of SQL jobs through the planner."""
 
-    def __init__(self, database: Database, planner: Planner) -> None:
+    def __init__(self, database: Database, planner: Planner, clusters: Clusters) -> None:
         self._database = database
         self._planner = planner
+        self._clusters = clusters
 
     async def submit(self, run: Run) -> None:
         """Submit a run under its ``external_id``.
@@ -73,14 +78,21 @@ class PlanSubmitter:
         secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
         options = {**version.options, **await _restored_from(self._planner, run), **_target(run)}
         try:
-            answer = await self._planner.execute(fill_in(version.compiled, secrets), options, authorization)
-        except PlannerError as error:
+            functions = await self._functions(version, str(run.spec["flink_url"]))
+            answer = await self._planner.execute(
+                fill_in(version.compiled, secrets), options, functions, authorization=authorization
+            )
+        except FunctionFileMissing as error:
+            raise SubmissionRefused(str(error)) from error
+        except (PlannerError, FlinkRestError) as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
             return
         refusal = Refusal.read(answer["error"])
         if any(name in kind or name in message for kind, message in refusal.causes for name in _DUPLICATES):
             raise AlreadySubmitted
+        if refusal.function is not None:
+            raise SubmissionRefused(f"A function of the job cannot be made: {refusal.innermost}")
         if answer["error"].get("step") == "load":
             raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
         raise SubmissionUncertain(refusal.innermost)
@@ -92,6 +104,15 @@ class PlanSubmitter:
         except PlannerError as error:
             raise Unreachable(str(error)) from error
         return Inspection(found["complete"], found.get("reason"), found.get("size"))
+
+    async def _functions(self, version: JobVersion, flink_url: str) -> FunctionSet:
+        """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
+        functions, config = _called(version), self._planner.config
+        lacking = False
+        if any(not function.sha256 for function in functions):
+            present = await self._clusters.at(flink_url).libraries()
+            lacking = any(jar.name not in present for jar in config.shipped_jars)
+        return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
 
 
 class JarSubmitter:
@@ -177,6 +198,10 @@ async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
         "execution.state-recovery.path": str(found.get("path", path)),
         "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
     }
+
+
+def _called(version: JobVersion) -> list[Function]:
+    return [Function(**{**fields, "kind": FunctionKind(fields["kind"])}) for fields in version.functions]  # type: ignore[arg-type]
 
 
 def _target(run: Run) -> Mapping[str, str]:

@@ -69,6 +69,12 @@ def differences(columns: Sequence[Column], described: Sequence[Column]) -> Itera
         yield from _differences(column.name, types.of_column(column), known.get(column.name), list(known))
 
 
+def unfilled(text: str, columns: Sequence[Column]) -> list[str]:
+    """The fields of a schema that was found in order, which no column fills and which have no default."""
+    filled = {column.name for column in columns}
+    return [one["name"] for one in json.loads(text)["fields"] if one["name"] not in filled and "default" not in one]
+
+
 def _differences(
     path: str, kind: DataType, described: DataType | None, siblings: Sequence[str]
 ) -> Iterator[tuple[str, str, str]]:

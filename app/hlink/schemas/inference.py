@@ -22,10 +22,14 @@ _SPELLINGS = {
     TimeFormat.SQL: re.compile(rf"{_DAY} {_CLOCK}"),
 }
 _DATE = re.compile(_DAY)
-_TIME = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,9})?")
+#: Without a fraction: Flink's TIME in JSON has none.
+_TIME = re.compile(r"\d\d:\d\d:\d\d")
 #: 2001 to 2100: numbers outside are no times that messages are likely to carry.
 _EPOCHS = {TimeFormat.EPOCH_SECONDS: (10**9, 4_102_444_800), TimeFormat.EPOCH_MILLIS: (10**12, 4_102_444_800_000)}
-_SAYS_TIME = re.compile(r"(^|_)(ts|time|timestamp|datetime|at|on|when|date)(_ms|_millis|_s|_sec|_seconds)?$")
+_SAYS_TIME = re.compile(
+    r"(^|_)(ts|time|timestamp|datetime|date|at|on|when|since|until|created|updated|modified|expires|start|end)"
+    r"(_(ms|millis|s|sec|seconds|epoch))?$"
+)
 _ZONED = frozenset({TimeFormat.RFC_3339, TimeFormat.EPOCH_MILLIS, TimeFormat.EPOCH_SECONDS})
 _LARGEST_INTEGER = 2**63 - 1
 
@@ -187,7 +191,7 @@ def _column(name: str, seen: Seen, path: str, found: dict[str, Seen], budget: Bu
     if len(kinds) > 1:
         counts = ", ".join(f"{kind} ({count})" for kind, count in seen.kinds.most_common())
         return _as_text(name, seen, f"it was {counts}")
-    single = {"boolean": "BOOLEAN", "date": "DATE", "time of day": "TIME(3)", "text": "STRING"}
+    single = {"boolean": "BOOLEAN", "date": "DATE", "time of day": "TIME", "text": "STRING"}
     return Column(name, single.get(kinds.pop(), "DECIMAL(38, 0)"))
 
 

@@ -26,7 +26,8 @@ _BEFORE_2019 = tuple(draft for draft in _DRAFTS if "/draft-0" in draft)
 _NEWEST = "https://json-schema.org/draft/2020-12/schema"
 
 _SCALARS = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
-_STRING_FORMATS = {"date": "DATE", "time": "TIME"}
+#: Times as RFC 3339 has them: with an offset, which Flink's own format does not read.
+_TIMES = {"date-time": "TIMESTAMP_LTZ(3)", "time": "TIME"}
 _OBJECT_WORDS = ("properties", "additionalProperties", "patternProperties", "required")
 _ARRAY_WORDS = ("items", "prefixItems", "contains")
 _STRING_WORDS = ("format", "pattern", "minLength", "maxLength", "contentEncoding")
@@ -294,8 +295,7 @@ def _items(merged: Schema, place: str) -> Any:
 def _text(name: str, merged: Schema, comment: str) -> Column:
     if str(merged.get("contentEncoding", "")).lower() == "base64":
         return Column(name, "BYTES", comment=comment)
-    form = merged.get("format")
-    if form == "date-time":
-        # RFC 3339: with an offset, which Flink's own format does not read.
-        return Column(name, "TIMESTAMP_LTZ(3)", comment=comment, time=TimeFormat.RFC_3339)
-    return Column(name, _STRING_FORMATS.get(str(form), "STRING"), comment=comment)
+    form = str(merged.get("format"))
+    if form in _TIMES:
+        return Column(name, _TIMES[form], comment=comment, time=TimeFormat.RFC_3339)
+    return Column(name, "DATE" if form == "date" else "STRING", comment=comment)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from app.errors import InvalidInput, Problem, Unavailable
-from app.hlink.connections.kafka import TopicUnreadable, newest_messages
 from app.hlink.schemas import avro_schema, described, inference, json_schema
 from app.hlink.schemas.described import LARGEST_BYTES, Refused
 from app.hlink.schemas.inference import Sample, Seen
+from app.hlink.schemas.topic import TopicUnreadable, newest_messages
 from app.hlink.tables import columns as tables
 from app.hlink.tables import fields
 from app.hlink.tables.definition import AVRO, JSON

@@ -161,11 +161,8 @@ def _node(
     )
     for message, remedy in _name_faults(name):
         refuse(message, remedy)
-    if node.expression:
-        if level > 1:
-            refuse("a nested field cannot be computed", "compute a column at the top from it")
-        elif fault := _expression_fault(node.expression):
-            refuse(*fault)
+    if node.expression and level > 1:
+        refuse("a nested field cannot be computed", "compute a column at the top from it")
     node.children = [_node(child, node, below, table, problems, level + 1) for child in children]
     _read_type(node, (row.get("flink_type") or "").strip(), refuse)
     _read_time(node, (row.get("time_format") or "").strip(), refuse)
@@ -203,7 +200,7 @@ def _read_time(node: ColumnNode, text: str, refuse: Callable[[str, str], None]) 
         refuse(f"'{text}' is not a way to spell times", f"set timeFormat to one of: {', '.join(TimeFormat)}")
     elif node.expression:
         refuse("a computed column is not in the messages and has no timeFormat", "remove timeFormat")
-    elif node.type is not None and not {"TIMESTAMP", "TIMESTAMP_LTZ"} & column_types.names(node.type):
+    elif node.type is not None and not {"TIME", "TIMESTAMP", "TIMESTAMP_LTZ"} & column_types.names(node.type):
         refuse(f"a {node.type} has no timeFormat", "remove it, or make the column TIMESTAMP(3) or TIMESTAMP_LTZ(3)")
     else:
         node.time = TimeFormat(text)
@@ -218,29 +215,6 @@ def _name_faults(name: str) -> Iterator[tuple[str, str]]:
         yield f"its name '{name}' begins or ends with a space", "remove the space"
     elif len(name) > _LONGEST_NAME:
         yield f"its name has {len(name)} characters", f"use at most {_LONGEST_NAME}"
-
-
-def _expression_fault(text: str) -> tuple[str, str] | None:
-    """What keeps an expression from standing in a column's place. Flink's planner judges the rest."""
-    closing: list[str] = []
-    at = 0
-    while at < len(text):
-        character = text[at]
-        if character in "'`\"":
-            end = text.find(character, at + 1)
-            if end < 0:
-                return f"in '{text}' a quotation is not closed", f"close it with {character}"
-            at = end
-        elif character == ";" or text.startswith(("--", "/*"), at):
-            return f"'{text}' is more than an expression", "write one SQL expression, without ; and comments"
-        elif character in "([":
-            closing.append(")" if character == "(" else "]")
-        elif character in ")]" and (not closing or closing.pop() != character):
-            return f"in '{text}' a '{character}' has no partner", "balance the parentheses"
-        elif character == "," and not closing:
-            return f"'{text}' is more than one expression", "write one SQL expression a column"
-        at += 1
-    return (f"in '{text}' '{closing[-1]}' is missing at the end", "balance the parentheses") if closing else None
 
 
 def _refuse_duplicates(nodes: Iterable[ColumnNode], above: str, table: str | None, problems: list[Problem]) -> None:

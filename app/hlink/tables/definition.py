@@ -33,6 +33,7 @@ from stream_jobs.definitions import (
     Secret,
     Startup,
     Table,
+    TimeFormat,
     TimestampFormat,
     Watermark,
 )
@@ -46,42 +47,10 @@ def to_definition(stored: StoredTable) -> Table:
     Pure: nothing is asked, nothing is changed. Raises :class:`~app.errors.InvalidInput` with every problem found,
     each with the table, the column or field, and the remedy.
     """
-    problems = alias_problems(stored.alias)
-    if stored.role not in fields.roles():
-        problems.append(
-            Problem(
-                f"'{stored.role}' is not a role of a table",
-                field="dsType",
-                table=stored.alias,
-                remedy=f"choose one of: {', '.join(fields.roles())}",
-            )
-        )
-        raise InvalidInput(*problems)
+    problems = [*alias_problems(stored.alias), *_kind_problems(stored)]
     if stored.kind not in fields.kinds(stored.role):
-        problems.append(
-            Problem(
-                f"a {stored.role} table cannot be of type '{stored.kind}'",
-                field="tableType",
-                table=stored.alias,
-                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
-            )
-        )
         raise InvalidInput(*problems)
-    if stored.schema_type not in (JSON, AVRO):
-        problems.append(
-            Problem(
-                f"{stored.schema_type} is not a format of messages",
-                field="schemaType",
-                table=stored.alias,
-                remedy="choose 0 (JSON) or 1 (Avro)",
-            )
-        )
-    checked, field_problems = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias)
-    nodes, column_problems = columns.tree(stored.columns, table=stored.alias)
-    problems += field_problems + column_problems
-    draft = _Draft(stored, checked.values, checked.secrets, nodes, problems)
-    if not field_problems:
-        draft.check_url()
+    draft = _draft(stored, problems)
     watermark = draft.watermark()
     join_key = draft.join_key()
     primary_key = draft.primary_key()
@@ -93,11 +62,75 @@ def to_definition(stored: StoredTable) -> Table:
         name=stored.alias,
         role=Role(stored.role),
         connector=draft.connector(),
-        columns=tuple(node.column() for node in nodes),
+        columns=tuple(node.column() for node in draft.nodes),
         primary_key=primary_key,
         watermark=watermark,
         join_key=join_key,
     )
+
+
+def to_connection(stored: StoredTable) -> Table:
+    """The table as far as a look at what it connects to needs it: its columns only when they are in order.
+
+    Raises :class:`~app.errors.InvalidInput` for the role, the kind and the connector's fields.
+    """
+    problems = _kind_problems(stored)
+    if problems:
+        raise InvalidInput(*problems)
+    draft = _draft(stored, problems)
+    if draft.faulty_fields:
+        raise InvalidInput(*draft.faulty_fields)
+    columns = () if problems else tuple(node.column() for node in draft.nodes)
+    return Table(
+        name=stored.alias,
+        role=Role(stored.role),
+        connector=draft.connector(),
+        columns=columns,
+        primary_key=draft.primary_key() if columns else (),
+    )
+
+
+def _kind_problems(stored: StoredTable) -> list[Problem]:
+    if stored.role not in fields.roles():
+        return [
+            Problem(
+                f"'{stored.role}' is not a role of a table",
+                field="dsType",
+                table=stored.alias or None,
+                remedy=f"choose one of: {', '.join(fields.roles())}",
+            )
+        ]
+    if stored.kind not in fields.kinds(stored.role):
+        return [
+            Problem(
+                f"a {stored.role} table cannot be of type '{stored.kind}'",
+                field="tableType",
+                table=stored.alias or None,
+                remedy=f"choose one of: {', '.join(fields.kinds(stored.role))}",
+            )
+        ]
+    return []
+
+
+def _draft(stored: StoredTable, problems: list[Problem]) -> _Draft:
+    """The table with its fields and columns read; what is wrong with them is added to ``problems``."""
+    checked, faulty = fields.check(stored.role, stored.kind, stored.fields, stored.secrets, table=stored.alias or None)
+    if stored.schema_type not in (JSON, AVRO):
+        problems.append(
+            Problem(
+                f"{stored.schema_type} is not a format of messages",
+                field="schemaType",
+                table=stored.alias,
+                remedy="choose 0 (JSON) or 1 (Avro)",
+            )
+        )
+    url = checked.values.get("connector_url")
+    if not faulty and url is not None and (fault := fields.jdbc_fault(stored.kind, url)):
+        message, remedy = fault
+        faulty.append(Problem(message, field="connector_url", table=stored.alias or None, remedy=remedy))
+    nodes, column_problems = columns.tree(stored.columns, table=stored.alias or None)
+    problems += faulty + column_problems
+    return _Draft(stored, checked.values, checked.secrets, nodes, problems, faulty)
 
 
 def alias_problems(alias: str) -> list[Problem]:
@@ -131,17 +164,14 @@ class _Draft:
     secrets: Mapping[str, str]
     nodes: list[ColumnNode]
     problems: list[Problem]
+    faulty_fields: list[Problem]
+    """Those of the problems that the connector's fields have."""
 
     def refuse_column(self, path: str, message: str, remedy: str) -> None:
         self.problems.append(column_problem(self.stored.alias, path, message, remedy))
 
     def refuse_field(self, name: str, message: str, remedy: str) -> None:
         self.problems.append(Problem(message, field=name, table=self.stored.alias, remedy=remedy))
-
-    def check_url(self) -> None:
-        url = self.values.get("connector_url")
-        if url is not None and (fault := fields.jdbc_fault(self.stored.kind, url)):
-            self.refuse_field("connector_url", *fault)
 
     def watermark(self) -> Watermark | None:
         versioned = self.values.get("side_mode") == "versioned"
@@ -273,6 +303,13 @@ class _Draft:
                 "Avro messages can be left out only when they are read by a schema of the table's own",
                 "send the schema in schemaFile, without registry_url, or choose fail",
             )
+        for node in _all(self.nodes):
+            if self.stored.role == Role.SINK and node.time in (TimeFormat.EPOCH_MILLIS, TimeFormat.EPOCH_SECONDS):
+                self.refuse_column(
+                    node.path,
+                    "a sink cannot write times as numbers",
+                    "make the column BIGINT and compute the number in the statement",
+                )
         if values.get("dead_letter_topic") and values["dead_letter_topic"] == values.get("connector_topic"):
             self.refuse_field("dead_letter_topic", "it is the topic that is read", "choose another topic")
 
@@ -287,6 +324,13 @@ class _Draft:
             carried = [node.column() for node in self.nodes if not node.expression]
             for path, message, remedy in avro_schema.differences(carried, described):
                 self.refuse_column(path, message, remedy)
+            missing = avro_schema.unfilled(self.stored.schema_file, carried)
+            if missing and self.stored.role == Role.SINK:
+                self.refuse_field(
+                    "schemaFile",
+                    f"the Avro schema's fields {', '.join(missing)} have no default, and no column fills them",
+                    "add columns of these names, or defaults in the schema",
+                )
 
     def connector(self) -> Connector:
         """The connector's value; only when no problem was found."""
@@ -327,7 +371,13 @@ class _Draft:
                     properties=self._properties(),
                 )
             case (Role.SIDE, "http"):
-                return HttpLookup(values["requestUrl"], self._number("timeOut"), values["charSet"], self._cache())
+                return HttpLookup(
+                    url=values["requestUrl"],
+                    timeout_ms=self._number("timeOut"),
+                    charset=values["charSet"],
+                    cache=self._cache(),
+                    headers=self._properties("headers"),
+                )
             case (Role.SIDE, "redis"):
                 host, port = fields.brokers(values["redis_address"])[0]
                 password = Secret(self.secrets.get("connector_password", ""))
@@ -366,10 +416,10 @@ class _Draft:
         spelling = self.values["timestamp_format"]
         return JsonFormat(TimestampFormat(spelling) if spelling else None)
 
-    def _properties(self) -> dict[str, str | Secret]:
+    def _properties(self, name: str = "properties") -> dict[str, str | Secret]:
         return {
-            key: Secret(self.secrets[f"properties.{key}"]) if fields.is_secret_property(key) else value
-            for key, value in fields.properties(self.values).items()
+            key: Secret(self.secrets[f"{name}.{key}"]) if fields.is_secret_property(key) else value
+            for key, value in fields.properties(self.values, name).items()
         }
 
     def _jdbc(self) -> JdbcConnection:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from functools import cache
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
@@ -42,6 +42,7 @@ class FieldTemplate:
     required: bool
     default: str = ""
     minimum: int | None = None
+    maximum: int = 2**31 - 1
     tips: str = ""
     format: str = ""
     secret: bool = False
@@ -70,7 +71,7 @@ class _Catalogue:
 class CheckedFields:
     """Values by field name, masked; and the credentials that the masks stand for.
 
-    A credential among the client properties is under ``properties.<key>``.
+    A credential among the lines of a field is under ``<field>.<key>``.
     """
 
     values: Mapping[str, str]
@@ -106,7 +107,7 @@ def template(role: str, kind: str) -> tuple[FieldTemplate, ...]:
 
 
 def is_secret_property(key: str) -> bool:
-    """Whether a Kafka client property of that name holds a credential."""
+    """Whether a client property, header or query parameter of that name holds a credential."""
     return any(fnmatchcase(key.lower(), pattern) for pattern in _catalogue().secret_properties)
 
 
@@ -150,7 +151,11 @@ def check(
         if one.secret:
             secret = (previous or {}).get(one.name) if value == mask() else value
             if secret is None:
-                refuse(one.name, f"'{mask()}' only stands for a value that was saved before", "send the value itself")
+                refuse(
+                    one.name,
+                    f"'{mask()}' only stands for what was saved before for the same address",
+                    "send the value itself",
+                )
                 return
             values[one.name], secrets[one.name] = mask(), secret
             return
@@ -160,6 +165,9 @@ def check(
                 return
             if one.minimum is not None and int(value) < one.minimum:
                 refuse(one.name, f"{value} is too small", f"the smallest is {one.minimum}")
+                return
+            if int(value) > one.maximum:
+                refuse(one.name, f"{value} is too large", f"the largest is {one.maximum}")
                 return
         if one.choices:
             chosen = next((c for c in one.choices if c.value == value), None)
@@ -184,9 +192,9 @@ def check(
     return CheckedFields(values, secrets), problems
 
 
-def properties(values: Mapping[str, str]) -> dict[str, str]:
-    """The client properties of checked values, key to value; credentials are masked."""
-    lines = (line.partition("=") for line in values.get("properties", "").splitlines())
+def properties(values: Mapping[str, str], name: str = "properties") -> dict[str, str]:
+    """The lines of a field of key=value lines of checked values, key to value; credentials are masked."""
+    lines = (line.partition("=") for line in values.get(name, "").splitlines())
     return {key: value for key, _, value in lines if key}
 
 
@@ -291,7 +299,9 @@ def _take_properties(
         else:
             secret = previous.get(f"{name}.{key}") if value == mask() else value
             if secret is None:
-                refuse(name, f"'{mask()}' for {key} only stands for a value that was saved before", "send the value")
+                refuse(
+                    name, f"'{mask()}' for {key} only stands for what was saved before for the same address", "send it"
+                )
                 continue
             lines[key], secrets[f"{name}.{key}"] = mask(), secret
     values[name] = "\n".join(f"{key}={value}" for key, value in lines.items())
@@ -321,11 +331,23 @@ def _topic_fault(text: str) -> tuple[str, str] | None:
 
 def _http_url_fault(text: str) -> tuple[str, str] | None:
     parts = urlsplit(text)
-    if parts.username or parts.password:
-        return "the address carries credentials, and addresses are shown", "put them into properties"
+    if parts.username or parts.password or any(is_secret_property(name) for name in parse_qs(parts.query)):
+        return "the address carries credentials, and addresses are shown", "put them into headers or properties"
     if parts.scheme in ("http", "https") and parts.hostname:
         return None
     return f"'{text}' is not an address", "write http://host:port"
+
+
+def _size_fault(text: str) -> tuple[str, str] | None:
+    if re.fullmatch(r"\d{1,9}\s*(b|kb|mb|gb)", text):
+        return None
+    return f"'{text}' is not a size", "write a number and its unit, such as 2mb"
+
+
+def _duration_fault(text: str) -> tuple[str, str] | None:
+    if re.fullmatch(r"\d{1,9}\s*(ms|s|min|h)", text):
+        return None
+    return f"'{text}' is not a length of time", "write a number and its unit, such as 2s"
 
 
 _FORMATS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
@@ -333,4 +355,6 @@ _FORMATS: Mapping[str, Callable[[str], tuple[str, str] | None]] = {
     "offsets": _offsets_fault,
     "topic": _topic_fault,
     "http_url": _http_url_fault,
+    "size": _size_fault,
+    "duration": _duration_fault,
 }

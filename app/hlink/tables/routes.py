@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
 from app.errors import InvalidInput, Problem
+from app.hlink.connections import PART as OUTSIDE
+from app.hlink.connections import Connections, unchecked
+from app.hlink.planner import PART as PLANNER
 from app.hlink.requests import body_as
-from app.hlink.tables import column_types, fields, service
-from app.hlink.tables.definition import to_definition
-from app.hlink.tables.fields import FieldTemplate
-from app.hlink.tables.models import StoredTable
-from app.hlink.tables.service import Edited
-from app.hlink.tables.usage import StateEffect
+from app.hlink.tables import column_types, fields, service, views
 from app.hlink.wire import (
     Answer,
     ConnectorFields,
     FieldTemplateQuery,
-    JsonField,
-    Option,
     Page,
-    SchemaColumn,
     TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
+    TableOutcome,
     TableQuery,
     TableUse,
     TableView,
     TypeList,
-    UnionField,
 )
 from app.hlink.wire.envelope import OptionalInt64
-from app.service import ReadSession, WriteSession
-from stream_jobs.definitions import DefinitionError, Role
-from stream_jobs.sql.declaration import declare
+from app.service import ReadSession, TheService, WriteSession
 
 router = APIRouter(tags=["数据源管理"])
 
@@ -50,25 +42,23 @@ _NAME_BODY = {
     }
 }
 
-_COLUMN_DEFAULTS: dict[str, Any] = {"event_time": 0, "join_key": 0, "virtual_parent_id": "0"}
-
 
 @router.post("/ds/addDO")
-async def add(session: WriteSession, view: TableView) -> Answer[dict[str, Any]]:
+async def add(running: TheService, view: TableView) -> Answer[dict[str, Any]]:
     """新增动作: the definition is checked as a whole; a refusal names every problem."""
-    table = await service.add(session, view)
+    table = await service.add(running.database, running.parts[PLANNER], view)
     return Answer(data={"id": table.id, "tableName": table.alias})
 
 
 @router.put("/ds/modifyDO")
-async def modify(session: WriteSession, view: TableView) -> Answer[TableEdited]:
+async def modify(running: TheService, view: TableView) -> Answer[TableEdited]:
     """修改动作: the whole definition anew; where the mask comes back for a credential, it stays what it was.
 
     Answers the jobs that use the table, and in ``msg`` what the edit means to them.
     """
-    edited = await service.modify(session, view)
+    edited = await service.modify(running.database, running.parts[PLANNER], view)
     return Answer(
-        msg=_consequences(edited),
+        msg=views.consequences(edited),
         data=TableEdited(
             id=edited.table.id,
             alias=edited.table.alias,
@@ -89,6 +79,18 @@ async def remove(
     return Answer(data={"id": table.id, "tableName": table.alias})
 
 
+@router.post("/ds/test")
+async def test(running: TheService, view: TableView) -> Answer[TableOutcome]:
+    """Ours: looks at what a table connects to. The body is that of ``/ds/addDO``, or only the ``id`` of a stored table.
+
+    Columns need not be there yet; those that are, are compared. Answers every check, and what was found.
+    """
+    async with running.database.read() as session:
+        table = await service.to_look_at(session, view)
+    connections: Connections = running.parts[OUTSIDE]
+    return Answer(data=views.outcome(await connections.look(table), unchecked(table)))
+
+
 @router.get("/ds/getFieldTemplete")
 async def field_template(query: Annotated[FieldTemplateQuery, Query()]) -> Answer[ConnectorFields]:
     """获取自定义字段模版: the empty form of a table type, in the shape that ``/ds/addDO`` takes back filled in."""
@@ -102,7 +104,7 @@ async def field_template(query: Annotated[FieldTemplateQuery, Query()]) -> Answe
                 remedy=f"choose one of: {', '.join(known)}",
             )
         )
-    return Answer(data=ConnectorFields(values=_form(role, kind, {})))
+    return Answer(data=ConnectorFields(values=views.form(role, kind, {})))
 
 
 @router.get("/ds/getTypeList")
@@ -115,14 +117,14 @@ async def type_list() -> Answer[TypeList]:
 @router.get("/ds/get")
 async def get(session: ReadSession, query: Annotated[TableGetQuery, Query()]) -> Answer[TableView]:
     """数据源明细: the whole definition, credentials masked."""
-    return Answer(data=_view(await service.find(session, query.id)))
+    return Answer(data=views.view(await service.find(session, query.id)))
 
 
 @router.get("/ds/list")
 async def page(session: ReadSession, query: Annotated[TableQuery, Query()]) -> Answer[Page[TableEntity]]:
     """列表查询."""
     rows, total = await service.page(session, query)
-    return Answer(data=Page.of([TableEntity(**_common(row)) for row in rows], total, query))
+    return Answer(data=Page.of([views.entity(row) for row in rows], total, query))
 
 
 @router.get("/ds/checkTableName", openapi_extra=_NAME_BODY)
@@ -137,104 +139,3 @@ async def check_table_name(
         alias = (await body_as(request, TableNameCheck, single="tableName")).alias
     await service.check_alias(session, (alias or "").strip(), except_id)
     return Answer(data={"tableName": alias})
-
-
-def _common(row: StoredTable) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "name": row.name,
-        "alias": row.alias,
-        "role": row.role,
-        "kind": row.kind,
-        "schema_type": row.schema_type,
-        "schema_file": row.schema_file,
-        "structure": row.structure,
-        "version": row.version,
-        "ddl": _ddl(row),
-        "ddl_disabled": row.ddl_disabled,
-        "created_by": row.create_by,
-        "created_at": row.create_time,
-        "modified_by": row.modify_by,
-        "modified_at": row.modify_time,
-    }
-
-
-def _ddl(row: StoredTable) -> str:
-    """What Flink is told of the table, credentials masked; empty for a side table, as published."""
-    if row.role == Role.SIDE:
-        return ""
-    try:
-        made = declare(to_definition(row), "job")
-    except (InvalidInput, DefinitionError):
-        # Rules may have become stricter since it was stored: the table must still be there to be corrected.
-        return ""
-    text = made.text
-    for placeholder in made.secrets:
-        text = text.replace(placeholder, fields.mask())
-    return text
-
-
-def _view(row: StoredTable) -> TableView:
-    return TableView(
-        **_common(row),
-        columns=[SchemaColumn(**(_COLUMN_DEFAULTS | column), table_id=row.id) for column in row.columns],
-        connector=ConnectorFields(id=row.id, table_id=row.id, values=_form(row.role, row.kind, row.fields)),
-    )
-
-
-_STATE_IN_WORDS = {
-    StateEffect.UNTOUCHED: "nothing that a job sees has changed",
-    StateEffect.SURVIVES: "their state survives: only what the table connects to has changed",
-    StateEffect.UNCERTAIN: "they are planned anew then, and their state may not survive",
-}
-
-
-def _consequences(edited: Edited) -> str:
-    """What an edit means to the jobs of a table, in a sentence; nothing when no job uses it."""
-    if not edited.jobs:
-        return ""
-    names = ", ".join(repr(use.name) for use in edited.jobs)
-    words = f"used by {names}, which take the edit over when they are run again; {_STATE_IN_WORDS[edited.state]}"
-    if running := [repr(use.name) for use in edited.jobs if use.running]:
-        words += f"; running with the version before: {', '.join(running)}"
-    if edited.table.alias != edited.old_alias:
-        words += f"; their statements still say '{edited.old_alias}': correct them"
-    return words
-
-
-def _form(role: str, kind: str, values: Mapping[str, str]) -> list[JsonField]:
-    """A table type's form with values in it, as clients of the original get it."""
-    return [
-        JsonField(
-            **_field(one, values, sequence),
-            multiple=False,
-            options=[
-                Option(
-                    name=choice.value,
-                    display_name=choice.label,
-                    has_union=bool(choice.fields),
-                    union_fields=[
-                        UnionField(**_field(union, values, at), hidden=False)
-                        for at, union in enumerate(choice.fields, start=1)
-                    ],
-                )
-                for choice in one.choices
-            ],
-        )
-        for sequence, one in enumerate(fields.template(role, kind), start=1)
-    ]
-
-
-def _field(one: FieldTemplate, values: Mapping[str, str], sequence: int) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "value": values.get(one.name, ""),
-        "default": one.default,
-        "label": one.label,
-        "description": one.tips,
-        "control": one.control,
-        "required": one.required,
-        "read_only": False,
-        "sequence": sequence,
-        "tips": one.tips,
-    }

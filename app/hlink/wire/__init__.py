@@ -4,6 +4,7 @@ Attributes are our words, aliases the published names; each docstring gives the 
 in the published document.
 """
 
+from app.hlink.wire.audit import AuditQuery, AuditRecord
 from app.hlink.wire.clusters import (
     ClusterAddition,
     ClusterAdditionBody,
@@ -17,6 +18,15 @@ from app.hlink.wire.clusters import (
 )
 from app.hlink.wire.dictionaries import DictionaryItem
 from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
+from app.hlink.wire.functions import (
+    FunctionEntity,
+    FunctionQuery,
+    FunctionUpdate,
+    FunctionUpload,
+    FunctionVersionView,
+    FunctionView,
+    Uploaded,
+)
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
@@ -24,13 +34,16 @@ from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInferen
 from app.hlink.wire.tables import (
     ConnectorFields,
     FieldTemplateQuery,
+    FoundColumn,
     JsonField,
     Option,
     SchemaColumn,
+    TableCheck,
     TableEdited,
     TableEntity,
     TableGetQuery,
     TableNameCheck,
+    TableOutcome,
     TableQuery,
     TableUse,
     TableView,
@@ -40,6 +53,8 @@ from app.hlink.wire.tables import (
 
 __all__ = [
     "Answer",
+    "AuditQuery",
+    "AuditRecord",
     "ClusterAddition",
     "ClusterAdditionBody",
     "ClusterChange",
@@ -52,6 +67,13 @@ __all__ = [
     "ConnectorFields",
     "DictionaryItem",
     "FieldTemplateQuery",
+    "FoundColumn",
+    "FunctionEntity",
+    "FunctionQuery",
+    "FunctionUpdate",
+    "FunctionUpload",
+    "FunctionVersionView",
+    "FunctionView",
     "IdList",
     "InferredColumn",
     "JarEntity",
@@ -72,10 +94,12 @@ __all__ = [
     "SchemaAnalysis",
     "SchemaColumn",
     "SchemaInference",
+    "TableCheck",
     "TableEdited",
     "TableEntity",
     "TableGetQuery",
     "TableNameCheck",
+    "TableOutcome",
     "TableQuery",
     "TableUse",
     "TableView",
@@ -83,5 +107,6 @@ __all__ = [
     "TopicSample",
     "TypeList",
     "UnionField",
+    "Uploaded",
     "time_span",
 ]

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from app.hlink.wire.envelope import (
     CustomParameters,
+    Int32,
     Int64,
     OptionalDateTime,
     OptionalInt32,
@@ -119,7 +120,9 @@ class _TableFields(Wire):
     name: OptionalText = Field(None, alias="dsName")
     alias: OptionalText = Field(None, alias="tableName", description="what SQL calls the table")
     role: OptionalText = Field(None, alias="dsType", description="source, sink, side")
-    kind: OptionalText = Field(None, alias="tableType", description="kafka, mysql, oracle, postgresql")
+    kind: OptionalText = Field(
+        None, alias="tableType", description="kafka, mysql, oracle, postgresql, http, redis, hbase"
+    )
     schema_type: OptionalInt32 = Field(None, alias="schemaType", description="0 JSON, 1 Avro")
     schema_file: OptionalText = Field(None, alias="schemaFile")
     structure: OptionalInt32 = Field(None, alias="structureType", description="0 flat, 1 nested")
@@ -163,6 +166,36 @@ class TableEdited(Wire):
     alias: Text = Field(alias="tableName")
     jobs: list[TableUse]
     state: Text = Field(description="of a job that is run again: untouched, survives, uncertain")
+
+
+class TableCheck(Wire):
+    """Ours: one thing that ``/ds/test`` looked at. ``message`` is what was found, or what is wrong with it."""
+
+    name: Text = Field(description="broker, topic, offsets, database, table, columns, address, connection")
+    ok: bool
+    message: Text
+    field: OptionalText = None
+    remedy: OptionalText = None
+
+
+class FoundColumn(Wire):
+    """Ours: a database's column as ``/ds/addDO`` takes it, beside the database's own type."""
+
+    name: Text
+    flink_type: OptionalText = Field(alias="flinkType", description="null: Flink cannot read it")
+    join_key: Int32 = Field(alias="joinKey", description="1: of the database's key")
+    database_type: Text = Field(alias="databaseType")
+
+
+class TableOutcome(Wire):
+    """Ours, the answer of ``/ds/test``: every check, and what a form can fill itself with."""
+
+    ok: bool
+    checks: list[TableCheck]
+    unchecked: OptionalText = Field(None, description="what could not be looked at, and why")
+    partitions: OptionalInt32 = Field(None, description="of the topic")
+    columns: list[FoundColumn] = Field(alias="dsSchemaColumnVOS", description="of the database's table")
+    key: list[str] = Field(description="the columns of the database's primary key, or of its only unique index")
 
 
 class TypeList(Wire):

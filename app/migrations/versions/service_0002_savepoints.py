@@ -1,8 +1,4 @@
-"""Savepoints, and runs that go on from another.
-
-Revision ID: service_0002
-Revises: service_0001
-"""
+"""Savepoints, and runs that go on from another."""
 
 from __future__ import annotations
 

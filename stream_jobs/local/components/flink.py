@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 import httpx
 import psutil
 
-from stream_jobs import formats
-from stream_jobs.java import CompilationError
+from stream_jobs import formats, shipped
+from stream_jobs.java import CompilationFailed
 from stream_jobs.local import artifacts
 from stream_jobs.local.components.base import Component, Site, Symptom, java_environment, write_log4j
 from stream_jobs.local.errors import StackStateError
@@ -95,6 +95,7 @@ class _FlinkProcess(Component):
             # Beside the connectors, so that each Python job does not bring its own copy.
             *flink.joinpath("opt").glob("flink-python-*.jar"),
             *artifacts.paths("flink-lib", self.site.artifacts),
+            *shipped.jars(self.site.artifacts, self.site.installation),
             # Connectors of the user's own; the planner reads the same folder.
             *self.site.home.joinpath("lib").glob("*.jar"),
         )
@@ -112,7 +113,7 @@ class _FlinkProcess(Component):
             return formats.jar(
                 self.site.folder / "flink", java=self.site.installation.java, compiler=compiler, classpath=flink
             )
-        except CompilationError as error:
+        except CompilationFailed as error:
             raise StackStateError(
                 f"hlink's formats for Flink do not compile: {error}",
                 where=str(self.site.folder / "flink"),

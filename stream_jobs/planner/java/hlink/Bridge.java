@@ -35,11 +35,14 @@ import org.apache.flink.table.api.SqlParserException;
 import org.apache.flink.table.api.TableEnvironment;
 import org.apache.flink.table.api.TableResult;
 import org.apache.flink.table.api.internal.TableEnvironmentImpl;
+import org.apache.flink.table.catalog.FunctionCatalog;
+import org.apache.flink.table.catalog.UnresolvedIdentifier;
 import org.apache.flink.table.operations.ModifyOperation;
 import org.apache.flink.table.operations.Operation;
 import org.apache.flink.table.planner.calcite.FlinkPlannerImpl;
 import org.apache.flink.table.planner.delegation.PlannerBase;
 import org.apache.flink.table.planner.plan.nodes.exec.ExecNodeContext;
+import org.apache.flink.table.planner.functions.sql.FlinkSqlOperatorTable;
 
 /**
  * The planner's side of one request: a whole step in Java, so that Python crosses the process border once for it.
@@ -53,22 +56,31 @@ public final class Bridge {
     private static final long LOOK_MS = 20;
 
     private final OutputStream answers = new FileOutputStream(FileDescriptor.out);
-    private final TableEnvironmentImpl environment;
-    /** Databases in the order of their last use; the oldest is dropped when there are too many. */
-    private final LinkedHashMap<String, Integer> databases = new LinkedHashMap<>(16, 0.75f, true);
     private final int databaseLimit;
+    private final int environmentLimit;
+    private final List<String> shippedFunctions;
+    /** By the CREATE FUNCTION statements of users' functions, in the order of their last use; the oldest is let go. */
+    private final LinkedHashMap<List<String>, Workspace> workspaces = new LinkedHashMap<>(16, 0.75f, true);
+    /** The one for jobs without users' functions. */
+    private final Workspace plain;
 
-    public Bridge(int databaseLimit) {
-        this.databaseLimit = databaseLimit;
+    /** Those of the request that is being answered. */
+    private TableEnvironmentImpl environment;
+
+    private LinkedHashMap<String, Integer> databases;
+
+    /**
+     * @param settings {@code tableSets} and {@code functionSets}: how many are kept ready; {@code functions}: the CREATE
+     *     FUNCTION statements of the functions that every job may call
+     */
+    public Bridge(byte[] settings) throws Exception {
+        JsonNode given = JSON.readTree(settings);
+        this.databaseLimit = given.get("table_sets").asInt();
+        this.environmentLimit = given.get("function_sets").asInt();
+        this.shippedFunctions = texts(given, "functions");
         // What libraries print must not end up between two answers.
         System.setOut(System.err);
-        this.environment =
-                (TableEnvironmentImpl)
-                        TableEnvironment.create(
-                                EnvironmentSettings.newInstance()
-                                        .inStreamingMode()
-                                        .withConfiguration(GlobalConfiguration.loadConfiguration())
-                                        .build());
+        this.plain = new Workspace(List.of());
     }
 
     /**
@@ -80,58 +92,78 @@ public final class Bridge {
     public void answer(byte[] request) throws Exception {
         JsonNode asked = JSON.readTree(request);
         Object answer;
+        try {
+            use(asked.has("functions") ? texts(asked, "functions") : List.of());
+            answer = answer(asked);
+        } catch (FunctionFailure e) {
+            answer = failure(e.getCause(), Map.of("function", e.index));
+        }
+        ByteArrayOutputStream line = new ByteArrayOutputStream();
+        JSON.writeValue(line, answer);
+        line.write('\n');
+        line.writeTo(answers);
+    }
+
+    private Object answer(JsonNode asked) {
         switch (asked.get("op").asText()) {
             case "parse":
                 List<Object> parsed = new ArrayList<>();
                 for (String sql : texts(asked, "statements")) {
                     parsed.add(parse(sql));
                 }
-                answer = parsed;
-                break;
+                return parsed;
             case "expand_stars":
-                answer = expandStars(text(asked, "database"), texts(asked, "ddl"), text(asked, "statement"));
-                break;
+                return expandStars(text(asked, "database"), texts(asked, "ddl"), text(asked, "statement"));
             case "compile":
-                answer =
-                        compile(
-                                text(asked, "database"),
-                                texts(asked, "ddl"),
-                                texts(asked, "inserts"),
-                                options(asked),
-                                asked.get("with_plan").asBoolean());
-                break;
+                return compile(
+                        text(asked, "database"),
+                        texts(asked, "ddl"),
+                        texts(asked, "inserts"),
+                        options(asked),
+                        asked.get("with_plan").asBoolean());
             case "explain":
-                answer = explain(text(asked, "database"), texts(asked, "ddl"), texts(asked, "inserts"), options(asked));
-                break;
+                return explain(text(asked, "database"), texts(asked, "ddl"), texts(asked, "inserts"), options(asked));
             case "check_options":
-                answer = answer("faults", JobOptions.faults(options(asked)));
-                break;
+                return answer("faults", JobOptions.faults(options(asked)));
             case "execute":
                 SessionExecutor.authorize(text(asked, "authorization"));
-                answer = execute(text(asked, "plan"), options(asked));
-                break;
+                return execute(text(asked, "plan"), options(asked));
             case "preview":
-                answer =
-                        preview(
-                                text(asked, "plan"),
-                                options(asked),
-                                asked.get("sinks").asInt(),
-                                asked.get("limit").asInt(),
-                                asked.get("timeout_ms").asLong());
-                break;
+                return preview(
+                        text(asked, "plan"),
+                        options(asked),
+                        asked.get("sinks").asInt(),
+                        asked.get("limit").asInt(),
+                        asked.get("timeout_ms").asLong());
             case "inspect_savepoint":
-                answer = SavepointFiles.inspect(text(asked, "path"));
-                break;
+                return SavepointFiles.inspect(text(asked, "path"));
             case "newest_checkpoint":
-                answer = SavepointFiles.newestBeside(text(asked, "path"));
-                break;
+                return SavepointFiles.newestBeside(text(asked, "path"));
+            case "create_functions":
+                return createFunctions(texts(asked, "names"));
+            case "function_names":
+                return functionNames();
             default:
                 throw new IllegalArgumentException("unknown request " + asked.get("op"));
         }
-        ByteArrayOutputStream line = new ByteArrayOutputStream();
-        JSON.writeValue(line, answer);
-        line.write('\n');
-        line.writeTo(answers);
+    }
+
+    /** Makes functions of the environment as a statement that calls them would: classes are loaded, modules imported. */
+    private Map<String, Object> createFunctions(List<String> names) {
+        FunctionCatalog known = ((PlannerBase) environment.getPlanner()).getFlinkContext().getFunctionCatalog();
+        try {
+            names.forEach(name -> known.lookupFunction(UnresolvedIdentifier.of(name)).orElseThrow());
+            return Map.of();
+        } catch (Exception e) {
+            return failure(e);
+        }
+    }
+
+    /** All that can be called without a definition: Flink's functions, Calcite's operators with a name, and ours. */
+    private List<String> functionNames() {
+        List<String> names = new ArrayList<>(List.of(environment.listFunctions()));
+        FlinkSqlOperatorTable.instance(false).getOperatorList().forEach(operator -> names.add(operator.getName()));
+        return names;
     }
 
     private static String text(JsonNode asked, String name) {
@@ -392,6 +424,60 @@ public final class Bridge {
             return at == null ? null : position(at);
         }
         return null;
+    }
+
+    /** Makes the environment with these functions the one of this request. */
+    private void use(List<String> functions) {
+        Workspace workspace = functions.isEmpty() ? plain : workspaces.get(functions);
+        if (workspace == null) {
+            workspace = new Workspace(functions);
+            workspaces.put(functions, workspace);
+            if (workspaces.size() > environmentLimit) {
+                workspaces.remove(workspaces.keySet().iterator().next());
+            }
+        }
+        environment = workspace.environment;
+        databases = workspace.databases;
+    }
+
+    /**
+     * A table environment with functions of its own.
+     *
+     * <p>Its class loader is what keeps two versions of one class apart, and a job brings the jars of all functions that
+     * its environment knows: so each set of functions has an environment to itself.
+     */
+    private final class Workspace {
+        private final TableEnvironmentImpl environment =
+                (TableEnvironmentImpl)
+                        TableEnvironment.create(
+                                EnvironmentSettings.newInstance()
+                                        .inStreamingMode()
+                                        .withConfiguration(GlobalConfiguration.loadConfiguration())
+                                        .build());
+        /** Databases in the order of their last use; the oldest is dropped when there are too many. */
+        private final LinkedHashMap<String, Integer> databases = new LinkedHashMap<>(16, 0.75f, true);
+
+        Workspace(List<String> functions) {
+            int index = 0;
+            for (String statement : functions) {
+                try {
+                    environment.executeSql(statement);
+                } catch (RuntimeException e) {
+                    throw new FunctionFailure(index, e);
+                }
+                index++;
+            }
+            shippedFunctions.forEach(environment::executeSql);
+        }
+    }
+
+    private static final class FunctionFailure extends RuntimeException {
+        private final int index;
+
+        FunctionFailure(int index, Throwable cause) {
+            super(cause);
+            this.index = index;
+        }
     }
 
     private static final class DdlFailure extends RuntimeException {

@@ -34,6 +34,7 @@ final class AvroReader implements MessageReader {
     private final RowType columns;
     private final String writerSchema;
 
+    private transient Schema writer;
     private transient Schema schema;
     private transient GenericDatumReader<IndexedRecord> reader;
     private transient BinaryDecoder decoder;
@@ -47,19 +48,21 @@ final class AvroReader implements MessageReader {
 
     @Override
     public void open(DeserializationSchema.InitializationContext context) {
-        Schema writer = new Schema.Parser().parse(writerSchema);
+        writer = new Schema.Parser().parse(writerSchema);
         schema = wanted(writer, columns, "");
         reader = new GenericDatumReader<>(writer, schema);
     }
 
     @Override
     public void read(byte[] message, Consumer<GenericRowData> rows) throws Exception {
+        // Over it once without making anything: the reader allocates what a length says, in a torn message gigabytes.
         decoder = DecoderFactory.get().binaryDecoder(message, decoder);
-        IndexedRecord record = reader.read(null, decoder);
+        GenericDatumReader.skip(writer, decoder);
         if (!decoder.isEnd()) {
             throw new IllegalArgumentException("bytes are left over: it was written with another schema");
         }
-        rows.accept(row(record, schema, columns));
+        decoder = DecoderFactory.get().binaryDecoder(message, decoder);
+        rows.accept(row(reader.read(null, decoder), schema, columns));
     }
 
     /** The schema of what the table has of the writer's fields. */
@@ -104,7 +107,7 @@ final class AvroReader implements MessageReader {
             return null;
         }
         if (schema.getType() == Schema.Type.UNION) {
-            return value(value, schema.getTypes().get(schema.getTypes().get(0).getType() == Schema.Type.NULL ? 1 : 0), type);
+            return value(value, AvroWriter.present(schema), type);
         }
         switch (type.getTypeRoot()) {
             case CHAR:

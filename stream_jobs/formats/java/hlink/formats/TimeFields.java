@@ -31,6 +31,7 @@ interface TimeFields extends Serializable {
             return type;
         }
         switch (type.getTypeRoot()) {
+            case TIME_WITHOUT_TIME_ZONE:
             case TIMESTAMP_WITHOUT_TIME_ZONE:
             case TIMESTAMP_WITH_LOCAL_TIME_ZONE:
                 return new VarCharType(type.isNullable(), VarCharType.MAX_LENGTH);
@@ -57,6 +58,8 @@ interface TimeFields extends Serializable {
             return null;
         }
         switch (type.getTypeRoot()) {
+            case TIME_WITHOUT_TIME_ZONE:
+                return value -> Times.timeOfDay(value.toString(), place);
             case TIMESTAMP_WITHOUT_TIME_ZONE:
             case TIMESTAMP_WITH_LOCAL_TIME_ZONE:
                 Times times = Times.named(spelling.asText());

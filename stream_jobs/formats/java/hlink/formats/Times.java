@@ -47,6 +47,19 @@ enum Times {
         throw new IllegalArgumentException("column " + place + ": '" + shown + "' is not a time" + spelling);
     }
 
+    /** Milliseconds since midnight: the clock's, or UTC's where the text has an offset. */
+    static int timeOfDay(String text, String place) {
+        try {
+            TimestampData found = AUTO.calendar("1970-01-01T" + text.strip(), 3);
+            if (found != null) {
+                return (int) Math.floorMod(found.getMillisecond(), 86_400_000L);
+            }
+        } catch (DateTimeException | ArithmeticException e) {
+            // Told as any other text that is no time.
+        }
+        throw new IllegalArgumentException("column " + place + ": '" + text + "' is not a time of day");
+    }
+
     private static boolean isNumber(String text) {
         int length = text.length();
         if (length == 0 || (length > 4 && text.charAt(4) == '-')) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "hlink_access"
+revision = "hlink_0003"
 down_revision = "hlink_0002"
 branch_labels = None
 depends_on = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "hlink_jobs"
-down_revision = "hlink_0002"
+revision = "hlink_0005"
+down_revision = "hlink_0004"
 branch_labels = None
 depends_on = None
 

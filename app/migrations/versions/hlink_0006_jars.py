@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "hlink_jobs_jars"
-down_revision = "hlink_jobs"
+revision = "hlink_0006"
+down_revision = "hlink_0005"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,50 @@
+"""The functions that ship with the product (``udfs/``): what there is, and the jar that holds them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from stream_jobs.definitions import Function, FunctionKind
+from stream_jobs.java import compiled_jar
+from stream_jobs.local import artifacts
+from stream_jobs.local.errors import StackStateError
+from stream_jobs.local.installation import Installation
+
+FOLDER = Path(__file__).resolve().parents[1] / "udfs"
+
+
+@cache
+def functions() -> tuple[Function, ...]:
+    """All of them, by ``udfs/functions.json``."""
+    entries = json.loads((FOLDER / "functions.json").read_text("utf-8"))["functions"]
+    return tuple(Function(entry["name"], FunctionKind(entry["kind"]), entry["class"]) for entry in entries)
+
+
+def jars(folder: Path, installation: Installation) -> tuple[Path, ...]:
+    """Our jar and the libraries that it uses, in the artifacts' folder; ours is compiled when its sources are new.
+
+    :raises ArtifactError: a library or the compiler is missing.
+    :raises CompilationFailed: the compiler refused the sources.
+    :raises StackStateError: the folder cannot be written.
+    """
+    libraries = artifacts.paths("functions", folder)
+    (compiler,) = artifacts.paths("tools", folder)
+    flink = sorted((installation.flink / "lib").glob("flink-*.jar"))
+    try:
+        ours = compiled_jar(
+            FOLDER / "java",
+            "hlink-functions",
+            folder,
+            java=installation.java,
+            compiler=compiler,
+            classpath=(*flink, *libraries),
+        )
+    except OSError as error:
+        raise StackStateError(
+            f"the product's functions cannot be compiled: {error.strerror or error}",
+            where=str(folder),
+            remedy="make the folder writable, or run there as who may write: hlink fetch",
+        ) from error
+    return (ours, *libraries)
