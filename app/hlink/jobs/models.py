@@ -16,9 +16,12 @@ SQL, JAR = 0, 1
 _KEPT = text("del_flag = 1")
 
 
+SUBJECT = "hlink.job:"
+
+
 def subject_of(job_id: int) -> str:
     """What the supervisor calls the runs of a job."""
-    return f"hlink.job:{job_id}"
+    return f"{SUBJECT}{job_id}"
 
 
 class StoredJob(Audited, SQLModel, table=True):

@@ -18,6 +18,7 @@ from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs import versions as versions_of
 from app.hlink.jobs.definition import JarJob
+from app.hlink.jobs.listing import page as page_of
 from app.hlink.jobs.overview import overview as overview_of
 from app.hlink.jobs.preview import preview as preview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, Updated
@@ -143,7 +144,7 @@ async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, A
 @router.get("/jobs/list")
 async def page(session: ReadSession, query: Annotated[JobQuery, Query()]) -> Answer[Page[JobView]]:
     """作业列表查询."""
-    rows, total = await jobs.page(session, query)
+    rows, total = await page_of(session, query)
     return Answer(data=Page.of([_view(row) for row in rows], total, query))
 
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, delete, func, literal
+from sqlalchemy import delete, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -20,7 +20,6 @@ from app.errors import Conflict, HlinkError, InvalidInput, NotFound, Problem, Un
 from app.hlink.clusters import service as clusters
 from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.connections import Connections
-from app.hlink.filters import containing, equal, within
 from app.hlink.functions import service as functions
 from app.hlink.jars import service as jars
 from app.hlink.jars.models import StoredJar
@@ -32,7 +31,7 @@ from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
 from app.hlink.uploads import Files
-from app.hlink.wire import JobQuery, JobView
+from app.hlink.wire import JobView
 from app.ids import new_id
 from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
 from app.supervisor.faults import crash_point
@@ -293,26 +292,7 @@ async def remove(database: Database, job_id: int) -> None:
 
 async def find(session: AsyncSession, job_id: int) -> Found:
     """The job with its tables, cluster, newest run and version. Raises :class:`~app.errors.NotFound`."""
-    return (await _complete(session, [await kept(session, job_id)]))[0]
-
-
-async def page(session: AsyncSession, query: JobQuery) -> tuple[Sequence[Found], int]:
-    """The jobs that a list's query lets through, newest first: one page of them, and how many there are."""
-    newest = (
-        select(func.max(Run.id))
-        .where(Run.subject == literal("hlink.job:") + cast(col(StoredJob.id), String))
-        .correlate(StoredJob)
-        .scalar_subquery()
-    )
-    base = (
-        select(StoredJob)
-        .join(Run, col(Run.id) == newest, isouter=True)
-        .join(Cluster, col(Cluster.id) == col(StoredJob.cluster_id), isouter=True)
-        .where(*_conditions(query))
-    )
-    total = (await session.exec(select(func.count()).select_from(base.subquery()))).one()
-    rows = await session.exec(base.order_by(col(StoredJob.id).desc()).offset(query.offset).limit(query.size))
-    return await _complete(session, rows.all()), total
+    return (await complete(session, [await kept(session, job_id)]))[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -545,7 +525,8 @@ def _links(job_ids: Sequence[int]) -> SelectOfScalar[JobTableLink]:
     return select(JobTableLink).where(col(JobTableLink.job_id).in_(job_ids)).order_by(col(JobTableLink.id))
 
 
-async def _complete(session: AsyncSession, jobs: Sequence[StoredJob]) -> list[Found]:
+async def complete(session: AsyncSession, jobs: Sequence[StoredJob]) -> list[Found]:
+    """The jobs, each with what belongs to it."""
     ids = [job.id for job in jobs]
     links = (await session.exec(_links(ids))).all()
     known = {
@@ -605,72 +586,3 @@ STATUS: Mapping[State, int] = {
 }
 STATUS_NAMES: Mapping[int, str] = {0: "未运行", 1: "运行中", 2: "取消", 3: "失败", 9: "提交中"}
 KIND_NAMES: Mapping[int, str] = {0: "SQL", 1: "JAR"}
-_JSON_SETTINGS = (
-    "parallelism", "computing_units", "time_type", "checkpoint_interval_ms", "checkpoint_mode",
-    "checkpoint_timeout_ms", "checkpoint_min_pause_ms", "max_concurrent_checkpoints", "checkpoint_cleanup",
-    "state_backend", "allow_non_restored_state", "restart_strategy", "restart_attempts", "restart_delay_s",
-    "max_failures", "failure_interval_min", "mini_batch", "mini_batch_latency_s", "mini_batch_size",
-    "two_phase_aggregation", "split_distinct_aggregation",
-)  # fmt: skip
-_TEXT_SETTINGS = ("checkpoint_storage", "savepoint_dir", "savepoint_path", "jar", "entry_class", "program_arguments")
-
-
-def _conditions(query: JobQuery) -> list[ColumnElement[bool]]:
-    wanted = [
-        col(StoredJob.del_flag) == (1 if query.enabled is None else query.enabled),
-        *equal(StoredJob.id, query.id),
-        *containing(StoredJob.code, query.code),
-        *containing(StoredJob.name, query.name),
-        *containing(StoredJob.description, query.description),
-        *equal(StoredJob.kind, query.kind),
-        *equal(StoredJob.cluster_id, query.cluster_id),
-        *containing(Cluster.name, query.cluster_name),
-        *containing(Run.external_id, query.flink_job_id),
-        *containing(StoredJob.create_by, query.created_by),
-        *containing(StoredJob.modify_by, query.modified_by),
-        *within(StoredJob.create_time, query.created_at),
-        *within(StoredJob.modify_time, query.modified_at),
-        *_status_condition(query),
-    ]
-    if query.kind_name is not None:
-        wanted.append(col(StoredJob.kind).in_(_named(KIND_NAMES, query.kind_name)))
-    if query.cluster_type is not None:
-        # The job view's 0 and the dictionary's 1 both say standalone.
-        types = (0, 1) if query.cluster_type in (0, 1) else (query.cluster_type,)
-        wanted.append(col(Cluster.type).in_(types))
-    if query.cluster_type_name is not None and query.cluster_type_name.strip().lower() not in "standalone":
-        wanted.append(literal(False))
-    settings = col(StoredJob.settings)
-    for name in _JSON_SETTINGS:
-        if (value := getattr(query, name)) is not None:
-            wanted.append(settings[name].as_integer() == value)
-    for name in _TEXT_SETTINGS:
-        wanted += containing(settings[name].as_string(), getattr(query, name))
-    links = [
-        *equal(JobTableLink.table_id, query.table_id),
-        *containing(JobTableLink.role, query.table_role),
-        *equal(JobTableLink.id, query.table_mapping_id),
-        *equal(JobTableLink.job_id, query.table_job_id),
-        *containing(JobTableLink.sql, query.table_sql),
-    ]
-    if links:
-        wanted.append(
-            select(JobTableLink.id).where(JobTableLink.job_id == StoredJob.id, *links).correlate(StoredJob).exists()
-        )
-    return wanted
-
-
-def _status_condition(query: JobQuery) -> list[ColumnElement[bool]]:
-    codes = set(STATUS_NAMES)
-    if query.status is not None:
-        codes &= {query.status}
-    if query.status_name is not None:
-        codes &= _named(STATUS_NAMES, query.status_name)
-    if codes == set(STATUS_NAMES):
-        return []
-    among = col(Run.state).in_([state for state, code in STATUS.items() if code in codes])
-    return [among | col(Run.id).is_(None)] if 0 in codes else [among]
-
-
-def _named(names: Mapping[int, str], text: str) -> set[int]:
-    return {code for code, name in names.items() if text.strip().lower() in name.lower()}
