@@ -26,6 +26,7 @@ JOB = "a" * 32
 CALLS: dict[str, tuple[Any, ...]] = {
     "overview": (),
     "configuration": (),
+    "libraries": (),
     "incarnation": (),
     "jobmanager_metrics": (["a"],),
     "task_managers": (),
