@@ -92,7 +92,12 @@ def jar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shop(api: Api, kafka_topic: Callable[..., str], produce: Callable[..., None]) -> Iterator[Shop]:
+def shop(
+    api: Api,
+    kafka_topic: Callable[..., str],
+    produce: Callable[..., None],
+    pg_table: Callable[..., str],  # so that jobs end before their tables go
+) -> Iterator[Shop]:
     tag = uuid.uuid4().hex[:8]
     topic, out_topic = kafka_topic("words"), kafka_topic("out")
     produce(topic, [{"k": "a", "text": "to be or"}, {"k": "b", "text": "question"}])

@@ -83,8 +83,12 @@ def api(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Itera
 
 
 @pytest.fixture
-def run(api: Api) -> Iterator[Callable[[Json], int]]:
-    """``run(body)`` stores and starts a job that is stopped after the test."""
+def run(api: Api, pg_table: Callable[..., str]) -> Iterator[Callable[[Json], int]]:
+    """``run(body)`` stores and starts a job that is stopped after the test.
+
+    It asks for ``pg_table``, so that a job ends before its table goes: a sink that cannot write while it is being
+    closed ends the whole TaskManager.
+    """
     started: list[int] = []
 
     def start(body: Json) -> int:
