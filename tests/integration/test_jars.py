@@ -79,7 +79,7 @@ def test_given_a_jar_when_it_is_uploaded_twice_then_it_is_there_once_and_comes_b
     assert first == second
     digest = hashlib.sha256(jars.jar.read_bytes()).hexdigest()
     assert (first["filename"], first["status"]) == (f"{digest[:16]}-words.jar", "success")
-    assert [one["name"] for one in jars.on_the_cluster()] == [first["filename"]]
+    assert [one["name"] for one in jars.on_the_cluster()].count(first["filename"]) == 1
 
     (listed,) = jars.api.ok("GET", "/jars/list", params={"id": first["id"]})
     assert (listed["resName"], listed["resUname"], listed["entryClass"]) == ("words.jar", first["filename"], ENTRY)
