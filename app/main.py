@@ -33,6 +33,8 @@ from app.settings import settings as process_settings
 from app.supervisor import Pace, State, Supervisor
 from app.supervisor.store import census
 
+LARGEST_BODY = 16 * 1024 * 1024
+"""Bytes of a request. Uploads, which go to disk piece by piece, have a limit of their own."""
 HEALTH_TIMEOUT_S = 3.0
 
 
@@ -52,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         title="hlink",
         summary="Real-time feature processing on Flink",
         lifespan=lifespan,
+        max_body_size=LARGEST_BODY,
         # The published operations are told apart by their paths, not by the names of our functions.
         generate_unique_id_function=lambda route: f"{'_'.join(sorted(route.methods or ()))} {route.path_format}",
     )

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import time
 import uuid
 import zipfile
@@ -41,6 +42,9 @@ _LEFTOVER_AGE_S = 24 * 3600
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 T = TypeVar("T")
+
+ANY_SIZE = sys.maxsize
+"""``max_body_size`` of a route whose body goes to disk piece by piece: :class:`Files` has the limit then."""
 
 Check = Callable[[Path, str], T]
 """Looks at a file before it is kept, given its path and the name that it came with: says what it found, or raises

@@ -10,7 +10,7 @@ from app.hlink.functions import service as functions
 from app.hlink.functions.models import StoredFunction
 from app.hlink.functions.service import Workshop
 from app.hlink.planner import PART as PLANNER
-from app.hlink.uploads import Files
+from app.hlink.uploads import ANY_SIZE, Files
 from app.hlink.wire import (
     Answer,
     FunctionEntity,
@@ -42,7 +42,7 @@ def workshop(service: TheService) -> Workshop:
 TheWorkshop = Annotated[Workshop, Depends(workshop)]
 
 
-@router.post("/ds/udf/upload", openapi_extra=_form(True))
+@router.post("/ds/udf/upload", openapi_extra=_form(True), max_body_size=ANY_SIZE)
 async def upload(
     workshop: TheWorkshop, request: Request, query: Annotated[FunctionUpload, Query()]
 ) -> Answer[Uploaded]:
@@ -81,7 +81,7 @@ async def get(
     )
 
 
-@router.put("/ds/udf/update", openapi_extra=_form(False))
+@router.put("/ds/udf/update", openapi_extra=_form(False), max_body_size=ANY_SIZE)
 async def update(
     workshop: TheWorkshop, request: Request, query: Annotated[FunctionUpdate, Query()]
 ) -> Answer[dict[str, Any]]:

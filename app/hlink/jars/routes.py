@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from app.hlink.clusters.routes import CONNECTIONS
 from app.hlink.jars import service as jars
 from app.hlink.jars.models import NO_CLUSTER, StoredJar
-from app.hlink.uploads import Files
+from app.hlink.uploads import ANY_SIZE, Files
 from app.hlink.wire import Answer, JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded, Page
 from app.hlink.wire.jars import FILE
 from app.service import ReadSession, TheService
@@ -33,7 +33,7 @@ _FORM = {
 }
 
 
-@router.post("/jars/upload", openapi_extra=_FORM)
+@router.post("/jars/upload", openapi_extra=_FORM, max_body_size=ANY_SIZE)
 async def upload(service: TheService, request: Request, query: Annotated[JarUpload, Query()]) -> Answer[JarUploaded]:
     """jar包上传: looked into, kept once by its contents, and brought to the cluster that is named."""
     flink, files = service.parts[CONNECTIONS], Files.of(service.settings)

@@ -295,6 +295,10 @@ def _take_properties(
         elif key in lines:
             refuse(name, f"'{key}' is there twice", "keep one of the two lines")
         elif not is_secret_property(key):
+            if any(is_secret_property(inner) for inner in re.findall(r"([\w.-]+)\s*=", value)):
+                # It would be stored and shown as it is: several lines in one, mostly.
+                refuse(name, f"the value of {key} holds a credential", "write one key=value a line")
+                continue
             lines[key] = value
         else:
             secret = previous.get(f"{name}.{key}") if value == mask() else value
