@@ -200,7 +200,12 @@ def _computed_column(table: Table, column: str, expression: str, answer: Answer)
         items = root.operand(1).operands if root.kind == "SELECT" else ()
         whole = len(items) == 1 and items[0] is not None and items[0].kind != "AS" and root.operands[2] is None
         if whole and "--" not in expression and "/*" not in expression:
-            return None
+            wrong = next(
+                (found for name, node in functions.calls(root) if (found := functions.fault(name, node))), None
+            )
+            return wrong and Problem(
+                f"table {table.name!r}, column {column!r}: {wrong[0]}", wrong[1], table=table.name, column=column
+            )
         reason = "it is not a single expression"
     return Problem(
         f"table {table.name!r}, column {column!r}: the expression {expression!r} cannot be read: {reason}.",

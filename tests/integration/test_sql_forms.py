@@ -44,10 +44,10 @@ class Shop:
     def sql(self, statement: str) -> str:
         return statement.format(clicks=f"clicks_{self.tag}", orders=f"orders_{self.tag}")
 
-    def start(self, sink: int, statement: str) -> int:
+    def start(self, sink: int, statement: str, *more: int) -> int:
         body = self.api.job(
             f"form {uuid.uuid4().hex[:8]}",
-            list(self.sources),
+            [*self.sources, *more],
             {sink: self.sql(statement)},
             checkpointInterval=0,
         )
@@ -216,3 +216,76 @@ def test_rows_that_change_are_right_at_the_end_in_postgresql(
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
     shop.stop(job_id)
+
+
+@pytest.fixture
+def names(shop: Shop, pg_table: Callable[..., str]) -> tuple[str, int]:
+    """A side table with the visitors' full names: what SQL calls it, and its id."""
+    alias = f"names_{uuid.uuid4().hex[:8]}"
+    table = pg_table("k text primary key, name text", [("ann", "Ann Lee"), ("bob", "Bob May"), ("end", "End")])
+    columns = {"k": {"flinkType": "STRING", "joinKey": 1}, "name": "STRING"}
+    return alias, shop.api.postgresql(alias, "side", table, columns, cacheType="W_TinyLFU")
+
+
+LOOKING_UP = {
+    "a lookup in a query that is windowed": (
+        "WITH named AS (SELECT s.name, c.ts FROM {clicks} c JOIN {names} s ON c.visitor = s.k) "
+        "SELECT window_start, name, COUNT(*) FROM TABLE(TUMBLE(TABLE named, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) "
+        "GROUP BY window_start, window_end, name"
+    ),
+    "a lookup of what a window gave": (
+        "SELECT w.window_start, s.name, w.n FROM (SELECT window_start, visitor, COUNT(*) AS n "
+        "FROM TABLE(TUMBLE(TABLE {clicks}, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) "
+        "GROUP BY window_start, window_end, visitor) w JOIN {names} s ON w.visitor = s.k"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKING_UP)
+def test_lookups_go_with_windows(
+    shop: Shop,
+    names: tuple[str, int],
+    kafka_topic: Callable[..., str],
+    consume: Callable[..., list[Any]],
+    name: str,
+) -> None:
+    topic = kafka_topic("out")
+    columns = {"w": "TIMESTAMP(3)", "name": "STRING", "n": "BIGINT"}
+    sink = shop.api.kafka_sink(f"out_{uuid.uuid4().hex[:8]}", topic, columns)
+    statement = LOOKING_UP[name].replace("{names}", names[0])
+    job_id = shop.start(sink, statement, names[1])
+    found = consume(topic, 4, timeout=60)
+    shop.stop(job_id)
+
+    expected = [(_at(0), "Ann Lee", 2), (_at(0), "Bob May", 1), (_at(1), "Ann Lee", 1), (_at(2), "Bob May", 1)]
+    assert _sorted([tuple(row.values()) for row in found]) == _sorted(expected)
+
+
+def test_given_a_pattern_with_an_offset_when_it_would_be_ignored_then_the_right_form_is_told(shop: Shop) -> None:
+    call = "TO_TIMESTAMP_LTZ(page, 'yyyy-MM-dd''T''HH:mm:ss[XXX]')"
+    sink = shop.api.kafka_sink(f"out_{uuid.uuid4().hex[:8]}", "nowhere", {"t": "TIMESTAMP_LTZ(3)"})
+    body = shop.api.job("offsets", list(shop.sources), {sink: shop.sql(f"SELECT {call} FROM {{clicks}}")})
+    (problem,) = shop.api.refused("POST", "/jobs/validate", json=body)["problems"]
+    assert (problem["line"], problem["column"]) == (1, 8)
+    assert "ignores it" in problem["message"]
+    assert "rfc3339" in problem["remedy"]
+
+    refusal = shop.api.refused(
+        "POST",
+        "/ds/addDO",
+        json={
+            "dsName": "offsets",
+            "tableName": f"offsets_{shop.tag}",
+            "dsType": "source",
+            "tableType": "kafka",
+            "dsSchemaColumnVOS": [{"name": "page", "flinkType": "STRING"}, {"name": "t", "expression": call}],
+            "jsonFieldVO": {
+                "jsonValue": [
+                    {"fieldName": "bootstrap_servers", "fieldValue": "localhost:9092"},
+                    {"fieldName": "connector_topic", "fieldValue": "x"},
+                    {"fieldName": "group_id", "fieldValue": "x"},
+                ]
+            },
+        },
+    )
+    assert "ignores it" in refusal["msg"]
