@@ -39,7 +39,7 @@ async def test_the_history_ends_at_the_models(database: Database) -> None:
 
     def differences(connection: Connection) -> list[object]:
         # Other tests define tables of their own beside the models.
-        opts = {"compare_type": True, "include_name": lambda name, *_: not str(name).startswith("test_")}
+        opts = {"compare_type": True, "include_object": lambda _, name, *__: not str(name).startswith("test_")}
         context = MigrationContext.configure(connection, opts=opts)
         return list(compare_metadata(context, SQLModel.metadata))
 
