@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
-_LOOKS_S = (0.005, 0.005, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
+_LOOKS_S = (0.003, 0.003, 0.003, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 
 

@@ -35,6 +35,9 @@ from stream_jobs.sql.quoting import identifier, literal
 
 Options = dict[str, str | Secret]
 
+PLACEHOLDER = "${secret:"
+"""How each placeholder of a secret begins: ``${secret:table.option}``."""
+
 #: A column that a side table of latest values has beside its own; nobody sees it.
 _ALWAYS = "__hlink_always"
 _NO_ROW = "404"
@@ -306,7 +309,7 @@ def _placeholders(table: str, options: Options) -> tuple[dict[str, str], dict[st
     secrets: dict[str, Secret] = {}
     for key, value in options.items():
         if isinstance(value, Secret):
-            placeholder = f"${{secret:{table}.{key}}}"
+            placeholder = f"{PLACEHOLDER}{table}.{key}}}"
             secrets[placeholder] = value
             shown[key] = placeholder
         else:

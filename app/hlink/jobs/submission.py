@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from sqlmodel import col, select
@@ -17,6 +17,7 @@ from app.hlink.jars.service import bring
 from app.hlink.jobs.models import JAR, JobTableLink, JobVersion
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
+from app.hlink.tables.models import StoredTable
 from app.hlink.uploads import Files
 from app.supervisor import Run
 from app.supervisor.runners.base import (
@@ -33,6 +34,7 @@ from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.rest import Cluster as FlinkCluster
 from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
+from stream_jobs.sql.ddl import PLACEHOLDER
 from stream_jobs.sql.diagnosis import Refusal
 
 _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
@@ -72,10 +74,9 @@ class PlanSubmitter:
         """
         async with self._database.read() as session:
             version = await _version_of(session, run)
-            links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
-            used = await tables.find_all(session, [link.table_id for link in links])
+            used = await _tables_of(session, version) if PLACEHOLDER in version.compiled else ()
             authorization = await clusters.authorization(session, str(run.spec["flink_url"]))
-        secrets = secrets_of_tables((to_definition(table) for table in used.values()), str(version.job_id))
+        secrets = secrets_of_tables(map(to_definition, used), str(version.job_id))
         options = {**version.options, **await _restored_from(self._planner, run), **_target(run)}
         try:
             functions = await self._functions(version, str(run.spec["flink_url"]))
@@ -173,6 +174,11 @@ async def _version_of(session: AsyncSession, run: Run) -> JobVersion:
     if version is None:
         raise SubmissionRefused("The job's version that this run was to start is not there any more")
     return version
+
+
+async def _tables_of(session: AsyncSession, version: JobVersion) -> Collection[StoredTable]:
+    links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
+    return (await tables.find_all(session, [link.table_id for link in links])).values()
 
 
 async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
