@@ -8,6 +8,7 @@ else's. This is the only module that catches ``Exception``: a fault is recorded 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import defaultdict
@@ -84,6 +85,14 @@ class Pace:
     """How many submissions run at once."""
 
 
+class _Waiter:
+    """Somebody who waits for a change of a run."""
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.run: Run | None = None
+
+
 class Supervisor:
     """Runs of all families, on the runners that the families register.
 
@@ -105,7 +114,7 @@ class Supervisor:
         self._place_slots: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(self.pace.submissions)
         )
-        self._waiting: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: defaultdict[int, set[_Waiter]] = defaultdict(set)
         self._unreachable: dict[str, str] = {}
         self._ticked_at: float | None = None
 
@@ -125,38 +134,55 @@ class Supervisor:
         if self._loop is not None:
             self._carry(savepoint, run, savepoint.requested_at or 0)
 
-    async def wait(self, run_id: int, until: Callable[[Run], bool] | None = None, timeout_s: float = 30.0) -> Run:
+    async def wait(
+        self,
+        run_id: int,
+        until: Callable[[Run], bool] | None = None,
+        timeout_s: float = 30.0,
+        known: Run | None = None,
+    ) -> Run:
         """The run, as soon as ``until`` holds for it, or as it is after ``timeout_s``.
 
         By default until it has left CREATED and SUBMITTING. Changes of this replica are seen at once, those of
-        others within a tick. Raises :class:`~app.errors.NotFound`.
+        others within a tick. ``known`` is the run as it was just committed, where the caller has it. Raises
+        :class:`~app.errors.NotFound`.
         """
-        return await self._wait(run_id, Run, run_id, until or _is_submitted, timeout_s)
+        return await self._wait(run_id, Run, run_id, until or _is_submitted, timeout_s, known)
 
     async def wait_for_savepoint(self, savepoint: Savepoint, timeout_s: float = 30.0) -> Savepoint:
         """The savepoint, as soon as it is complete and looked into or has failed, or as it is after ``timeout_s``."""
         return await self._wait(savepoint.run_id, Savepoint, savepoint.id, _is_settled, timeout_s)
 
-    async def _wait(self, run_id: int, model: type[T], row_id: int, done: Callable[[T], bool], timeout_s: float) -> T:
+    async def _wait(
+        self,
+        run_id: int,
+        model: type[T],
+        row_id: int,
+        done: Callable[[T], bool],
+        timeout_s: float,
+        known: T | None = None,
+    ) -> T:
         deadline = time.monotonic() + timeout_s
-        changed = asyncio.Event()
-        self._waiting[run_id].add(changed)
+        waiter = _Waiter()
+        self._waiting[run_id].add(waiter)
+        row = known
         try:
             while True:
-                changed.clear()
-                async with self._database.read() as session:
-                    row = await session.get(model, row_id)
+                waiter.changed.clear()
+                if row is None:
+                    async with self._database.read() as session:
+                        row = await session.get(model, row_id)
                 if row is None:
                     raise NotFound(f"There is no {model.__name__.lower()} {row_id}", id=row_id)
                 left = deadline - time.monotonic()
                 if done(row) or left <= 0:
                     return row
-                try:
-                    await asyncio.wait_for(changed.wait(), min(left, self.pace.tick_s))
-                except TimeoutError:
-                    continue
+                row = None
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(waiter.changed.wait(), min(left, self.pace.tick_s))
+                    row = waiter.run if isinstance(waiter.run, model) else None
         finally:
-            self._waiting[run_id].discard(changed)
+            self._waiting[run_id].discard(waiter)
             if not self._waiting[run_id]:
                 del self._waiting[run_id]
 
@@ -492,7 +518,7 @@ class Supervisor:
             # What leads nowhere yet (it is being set up) is not worth a transaction: the ticks record it.
             if known and following(run.state, what.seen) is not None:
                 recorded = await self._store.record(run, what, runner.place(run))
-                self._announce(run.id)
+                self._announce(run.id, recorded)
                 await self._go_on(recorded)
                 if recorded is None:
                     return known
@@ -587,6 +613,8 @@ class Supervisor:
         if self._unreachable.pop(place, None) is not None:
             logger.info("%s answers again", place)
 
-    def _announce(self, run_id: int) -> None:
-        for changed in self._waiting.get(run_id, ()):
-            changed.set()
+    def _announce(self, run_id: int, run: Run | None = None) -> None:
+        """Wake those who wait for a run; ``run`` is what was just committed, None where they have to read it."""
+        for waiter in self._waiting.get(run_id, ()):
+            waiter.run = run
+            waiter.changed.set()

@@ -392,7 +392,7 @@ async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
         made = await create_run(session, KIND, subject_of(job.job.id), spec)
     crash_point("run.created")
     engine.supervisor.kick(made)
-    return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S))
+    return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S, known=made))
 
 
 def settled(outcome: Run) -> Run:
