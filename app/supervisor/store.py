@@ -76,7 +76,7 @@ async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> R
     Asking again for the same changes nothing. CANCEL replaces a gentler request that is under way; any other change
     of mind raises :class:`~app.errors.Conflict`.
     """
-    run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
+    run = await _held_against_others(session, subject)
     if run is None or (run.desired is Desired.STOPPED and run.stop_mode is mode and run.successor is None):
         return run
     if run.desired is Desired.STOPPED and mode is not StopMode.CANCEL:
@@ -97,7 +97,7 @@ async def request_restart(session: AsyncSession, subject: str, spec: Mapping[str
     it goes on as before. In the caller's transaction; None when there is no active run. Raises
     :class:`~app.errors.Conflict` when it is being started, stopped or restarted.
     """
-    run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
+    run = await _held_against_others(session, subject)
     if run is None:
         return None
     if run.desired is Desired.STOPPED:
@@ -106,6 +106,11 @@ async def request_restart(session: AsyncSession, subject: str, spec: Mapping[str
     if run.state in (State.CREATED, State.SUBMITTING):
         raise Conflict(f"{subject} is still being started: restart it when it runs", subject=subject, run_id=run.id)
     return await _ask_to_stop(session, run, StopMode.SAVEPOINT, dict(spec), "restart requested", None)
+
+
+async def _held_against_others(session: AsyncSession, subject: str) -> Run | None:
+    """The subject's active run, which nobody else changes until the caller's transaction ends."""
+    return (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
 
 
 async def _ask_to_stop(
@@ -134,7 +139,7 @@ async def request_savepoint(session: AsyncSession, subject: str, *, native: bool
     In the caller's transaction. One that is asked for already is answered again. Raises
     :class:`~app.errors.Conflict` when nothing runs.
     """
-    run = (await session.exec(select(Run).where(Run.subject == subject, _ACTIVE).with_for_update())).first()
+    run = await _held_against_others(session, subject)
     if run is None or run.state not in (State.RUNNING, State.RESTARTING):
         how = run.state.lower() if run is not None else "not running"
         raise Conflict(f"{subject} is {how}: a savepoint can be made of what runs", subject=subject)

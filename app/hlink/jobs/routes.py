@@ -232,16 +232,18 @@ def _updated(found: Updated) -> Answer[JobEntity]:
 
 
 def _outcome(job_id: int, run: Run) -> Answer[dict[str, Any]]:
-    return Answer(
-        msg=run.reason or "",
-        data={
-            "jobId": job_id,
-            "runId": run.id,
-            "flinkJobId": run.external_id,
-            "state": run.state,
-            "jobStatus": STATUS[run.state],
-        },
-    )
+    return Answer(msg=run.reason or "", data=told_of(job_id, run))
+
+
+def told_of(job_id: int, run: Run) -> dict[str, Any]:
+    """What every call that starts or stops a job answers of its run."""
+    return {
+        "jobId": job_id,
+        "runId": run.id,
+        "flinkJobId": run.external_id,
+        "state": run.state,
+        "jobStatus": STATUS[run.state],
+    }
 
 
 def _common(found: Found) -> dict[str, Any]:

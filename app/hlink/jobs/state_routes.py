@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.hlink.jobs import batch, state
-from app.hlink.jobs.routes import JobId, JobIds, TheEngine, batch_answer
-from app.hlink.jobs.service import STATUS
+from app.hlink.jobs.routes import JobId, JobIds, TheEngine, batch_answer, told_of
 from app.hlink.jobs.state import Restarted
 from app.hlink.wire import Answer, SavepointView
 from app.service import ReadSession
@@ -51,7 +50,7 @@ async def restart(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
     A job that failed or was lost starts from its newest savepoint or retained checkpoint. When a step fails, the
     answer says which, and the state that was there stands.
     """
-    return Answer(data=restarted(job_id, await state.restart(engine, job_id)))
+    return Answer(data=_restarted(job_id, await state.restart(engine, job_id)))
 
 
 @router.post("/jobs/restartBatch")
@@ -60,19 +59,10 @@ async def restart_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, 
     return batch_answer(await batch.each(job_ids, partial(state.restart, engine)), "not restarted")
 
 
-def restarted(job_id: int, outcome: Restarted) -> dict[str, Any]:
-    """What a restart answers."""
-    after = outcome.after or outcome.before
-    assert after is not None
-    return {
-        "jobId": job_id,
-        "runId": after.id,
-        "flinkJobId": after.external_id,
-        "state": after.state,
-        "jobStatus": STATUS[after.state],
-        "restoredFrom": after.spec.get("restore"),
-        "downtimeMs": outcome.downtime_ms,
-    }
+def _restarted(job_id: int, outcome: Restarted) -> dict[str, Any]:
+    run = outcome.after or outcome.before
+    assert run is not None, "a restart has an old run, a new one, or both"
+    return {**told_of(job_id, run), "restoredFrom": run.spec.get("restore"), "downtimeMs": outcome.downtime_ms}
 
 
 def _view(one: Savepoint) -> SavepointView:
