@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import Conflict, Unavailable
 from app.hlink.jobs.models import JobVersion, subject_of
 from app.hlink.jobs.service import ANSWER_WITHIN_S, Engine, RunFailed, find, ready, settle_version, settled, start
+from app.hlink.jobs.submission import state_at
 from app.supervisor import (
     Desired,
     Run,
@@ -127,17 +127,16 @@ async def _newest_whole_state(engine: Engine, last: Run | None) -> str | None:
     async with engine.database.read() as session:
         made = await savepoints(session, last.subject, _CANDIDATES)
         runs = await history(session, last.subject, _CANDIDATES)
-    inspect, newest = engine.planner.inspect_savepoint, engine.planner.newest_checkpoint
-    known = [(one.ended_at or 0, one.path or "", inspect) for one in made if one.state is SavepointProgress.COMPLETED]
+    known = [(one.ended_at or 0, one.path or "") for one in made if one.state is SavepointProgress.COMPLETED]
     # A stop with savepoint deletes the checkpoints of its run.
-    known += [(run.checkpoint_at or 0, run.checkpoint, newest) for run in runs if run.checkpoint and not run.savepoint]
+    known += [(run.checkpoint_at or 0, run.checkpoint) for run in runs if run.checkpoint and not run.savepoint]
     if not last.checkpoint and not last.savepoint and (folder := await _checkpoint_folder(engine, last)):
         # It may have ended before its first checkpoint was noted.
-        known.append((last.ended_at or 0, f"{folder}/{last.external_id}/chk-0", newest))
+        known.append((last.ended_at or 0, f"{folder}/{last.external_id}/chk-0"))
     faults: list[str] = []
-    for _, path, look in sorted(known, key=itemgetter(0), reverse=True):
+    for _, path in sorted(known, reverse=True):
         try:
-            found = await look(path)
+            found = await state_at(engine.planner, path)
         except PlannerError as error:
             raise Unavailable(str(error)) from error
         if found["complete"] is True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from sqlmodel import col, select
@@ -181,6 +182,16 @@ async def _tables_of(session: AsyncSession, version: JobVersion) -> Collection[S
     return (await tables.find_all(session, [link.table_id for link in links])).values()
 
 
+async def state_at(planner: Planner, path: str) -> Mapping[str, Any]:
+    """What the files of a savepoint say, or those of the newest checkpoint of the job that a noted one is of.
+
+    As :meth:`~stream_jobs.planner.client.Planner.inspect_savepoint` and ``newest_checkpoint``; raises PlannerError.
+    """
+    is_checkpoint = path.rstrip("/").rpartition("/")[2].startswith("chk-")
+    found: Mapping[str, Any] = await (planner.newest_checkpoint if is_checkpoint else planner.inspect_savepoint)(path)
+    return found
+
+
 async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
     """What a restart goes on from, whatever the job's definition says of the first start.
 
@@ -189,10 +200,8 @@ async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
     path = run.spec.get("restore")
     if path is None:
         return {}
-    is_checkpoint = str(path).rstrip("/").rpartition("/")[2].startswith("chk-")
-    look = planner.newest_checkpoint if is_checkpoint else planner.inspect_savepoint
     try:
-        found = await look(path)
+        found = await state_at(planner, path)
     except PlannerError as error:
         raise SubmissionUncertain(str(error)) from error
     if found["complete"] is False:
