@@ -7,10 +7,12 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from stream_jobs.local.endpoints import Endpoints
@@ -252,6 +254,23 @@ def test_given_a_function_when_it_is_listed_changed_and_deleted_then_each_does_w
     assert listed(udfName=shop.tag) == [name]
     assert "no function" in api.refused("DELETE", "/ds/udf/delete", params={"id": other})["msg"]
     assert job
+
+
+def test_given_a_function_that_is_deleted_while_a_job_with_it_is_stored_then_one_of_the_two_is_refused(
+    api: Api, shop: Shop, jar: Path
+) -> None:
+    with ThreadPoolExecutor(1) as other:
+        for attempt in range(12):
+            name = shop.name(f"fleeting_{attempt}")
+            function = upload(api, jar, name, "shop.Shout")["data"]["id"]
+            job = shop.job(f"SELECT k, {name}(text) FROM {shop.words}", f"{name} of a job")
+            storing = other.submit(httpx.post, f"{api.http.base_url}/jobs/addDO", json=job)
+            time.sleep(attempt * 0.01)
+            deleted = api.call("DELETE", "/ds/udf/delete", params={"id": function})
+            stored = storing.result().json()
+            assert deleted["success"] is not stored["success"], (deleted, stored)
+            if not stored["success"]:
+                assert name in stored["msg"]
 
 
 def test_given_a_table_aggregate_function_when_a_statement_calls_it_then_it_is_refused_with_the_reason(

@@ -217,8 +217,9 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
     definition = await defined(engine, draft)
     made = await prepared(engine, definition, draft.job.id)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
-        # A table may have been removed while the job was planned.
+        # A table or a function may have been removed while the job was planned.
         await tables.find_all(session, draft.tables, hold=True)
+        await functions.hold(session, made.functions)
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
@@ -246,6 +247,7 @@ async def update(engine: Engine, view: JobView) -> Updated:
     digest, kept_as = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
         await tables.find_all(session, draft.tables, hold=True)
+        await functions.hold(session, made.functions)
         job = await _locked(session, view.id)
         for name in ("name", "description", "kind", "cluster_id", "settings"):
             setattr(job, name, getattr(draft.job, name))
