@@ -180,7 +180,10 @@ class Supervisor:
                 row = None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(waiter.changed.wait(), min(left, self.pace.tick_s))
-                    row = waiter.run if isinstance(waiter.run, model) else None
+                # What was handed over may have been changed once more since: it counts only where it is enough.
+                told, waiter.run = waiter.run, None
+                if isinstance(told, model) and done(told):
+                    return told
         finally:
             self._waiting[run_id].discard(waiter)
             if not self._waiting[run_id]:
@@ -616,5 +619,5 @@ class Supervisor:
     def _announce(self, run_id: int, run: Run | None = None) -> None:
         """Wake those who wait for a run; ``run`` is what was just committed, None where they have to read it."""
         for waiter in self._waiting.get(run_id, ()):
-            waiter.run = run
+            waiter.run = run or waiter.run
             waiter.changed.set()

@@ -426,6 +426,23 @@ async def test_given_a_started_loop_when_a_run_is_kicked_then_it_does_not_wait_f
         await slow.stop()
 
 
+async def test_given_a_run_that_was_just_written_when_it_starts_then_who_waits_gets_it_without_a_read(
+    database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Supervisor(database, "me", Pace(tick_s=60, lease_s=120))
+    slow.register("test", OutsideRunner(outside))
+    await slow.start()
+    try:
+        await asyncio.sleep(0.1)
+        run = await submit(database)
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "read", lambda: pytest.fail("the database was read"))
+            slow.kick(run)
+            assert (await slow.wait(run.id, known=run)).state is State.RUNNING
+    finally:
+        await slow.stop()
+
+
 async def test_given_a_stopped_supervisor_then_another_one_takes_its_runs_at_once(
     supervisor: Supervisor, database: Database, outside: Outside
 ) -> None:
