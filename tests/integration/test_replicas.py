@@ -179,7 +179,7 @@ async def test_given_a_service_killed_while_it_stops_a_run_then_the_next_one_car
     await world.start_replica()
 
     ended = await world.until(run, lambda run: run.state is end)
-    assert ended.savepoint == (f"/savepoints/{ended.stop_token}" if mode is StopMode.SAVEPOINT else None)
+    assert ended.savepoint == (f"/savepoints/{ended.stop_token}/savepoint-1" if mode is StopMode.SAVEPOINT else None)
     assert world.outside.stops() == 1
 
 
@@ -225,7 +225,7 @@ async def test_given_a_service_killed_when_it_had_asked_for_a_savepoint_then_the
             break
         assert time.monotonic() < deadline, f"still {made!r}"
         await asyncio.sleep(0.05)
-    assert (made.id, made.path) == (asked.id, f"/savepoints/{asked.token}")
+    assert (made.id, made.path) == (asked.id, f"/savepoints/{asked.token}/savepoint-1")
 
 
 async def test_given_a_service_killed_before_it_records_an_end_then_the_next_one_records_it(world: World) -> None:
