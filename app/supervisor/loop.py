@@ -25,7 +25,7 @@ from app.metrics import FAULTS, TICKS
 from app.supervisor import store
 from app.supervisor.faults import check_the_wish, crash_point
 from app.supervisor.models import Event, Run, Savepoint
-from app.supervisor.retention import Retention, Retained
+from app.supervisor.retention import Retained, Retention
 from app.supervisor.runners.base import (
     AlreadySubmitted,
     Observation,

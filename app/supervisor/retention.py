@@ -297,4 +297,3 @@ class Retention:
                 .values(reason=reason)
                 .execution_options(synchronize_session=False)
             )
-

@@ -82,9 +82,7 @@ async def _fire(database: Database, schedule: SavepointSchedule, now: int, owner
         if row is None:
             return False
         try:
-            asked = await request_savepoint(
-                session, schedule.subject, native=schedule.native, purpose=Purpose.SCHEDULE
-            )
+            asked = await request_savepoint(session, schedule.subject, native=schedule.native, purpose=Purpose.SCHEDULE)
             row.outcome = f"savepoint {asked.id} was asked for by {owner}"
         except Conflict as nothing_runs:
             row.outcome = f"skipped: {nothing_runs.message}"

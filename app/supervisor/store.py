@@ -52,8 +52,9 @@ async def create_run(
     """Write down a new run, in the caller's transaction; it is started once that is committed.
 
     ``kind`` names the runner, ``subject`` what it is a run of (``hlink.job:12``), ``spec`` what the runner needs: no
-    secrets, it is kept and shown; ``predecessor_id`` the run that it goes on from. Raises :class:`~app.errors.Conflict` when the subject has a run that has not
-    ended; the caller's transaction is still usable then.
+    secrets, it is kept and shown; ``predecessor_id`` the run that it goes on from. Raises
+    :class:`~app.errors.Conflict` when the subject has a run that has not ended; the caller's transaction is still
+    usable then.
     """
     run = Run(
         kind=kind, subject=subject, spec=dict(spec), external_id=secrets.token_hex(16), predecessor_id=predecessor_id
@@ -77,9 +78,7 @@ async def create_run(
     return run
 
 
-async def request_stop(
-    session: AsyncSession, subject: str, mode: StopMode, *, native: bool = False
-) -> Run | None:
+async def request_stop(session: AsyncSession, subject: str, mode: StopMode, *, native: bool = False) -> Run | None:
     """Note that the subject's active run is to stop, in the caller's transaction. None when there is none.
 
     A run that is still being started has no state of its own: it is stopped at once, whatever the mode. A stop with
@@ -553,9 +552,9 @@ class Store:
         elif "restore" in spec:
             why = None
         else:
-            restore = await self._left_by(session, run)
-            why = None if restore else f"it was {run.state.lower()} without a savepoint or checkpoint that is known"
-            spec = {**spec, "restore": restore}
+            left = await self._left_by(session, run)
+            why = None if left else f"it was {run.state.lower()} without a savepoint or checkpoint that is known"
+            spec = {**spec, "restore": next(iter(left), None), **({"restore_others": left[1:]} if left[1:] else {})}
         if why is not None:
             run.reason = f"Not restarted: {why}. {run.reason or ''}".strip()
             self._tell(session, run, "restart", run.reason)
@@ -571,10 +570,16 @@ class Store:
         await session.flush()
         self._tell(session, following_run, "created", f"goes on from {spec['restore'] or 'nothing, without state'}")
 
-    async def _left_by(self, session: AsyncSession, run: Run) -> str | None:
-        """The newest state that a run which has ended left behind, or else what it went on from itself."""
-        if run.savepoint is not None or run.state is State.FINISHED:
-            return run.savepoint
+    async def _left_by(self, session: AsyncSession, run: Run) -> list[str]:
+        """The newest states that a run which has ended left behind, or else what it went on from itself.
+
+        Which of a savepoint and a checkpoint is newer is for the submission to find out, which sees their files: the
+        checkpoint that was noted last may have been followed by others.
+        """
+        if run.savepoint is not None:
+            return [run.savepoint]
+        if run.state is State.FINISHED:
+            return []
         made = await session.exec(
             select(Savepoint)
             .where(
@@ -586,9 +591,8 @@ class Store:
             .limit(1)
         )
         newest = made.first()
-        if newest is not None and (newest.requested_at or 0) > (run.checkpoint_at or 0):
-            return newest.path
-        return run.checkpoint or run.spec.get("restore")
+        left = [path for path in (run.checkpoint, newest and newest.path) if path]
+        return left or [path for path in (run.spec.get("restore"),) if path]
 
     # Observations
 

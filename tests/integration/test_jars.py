@@ -189,7 +189,7 @@ def test_given_a_program_that_runs_when_the_cluster_forgot_its_jar_then_it_is_br
     vertices = httpx.get(flink, timeout=30).json()["vertices"]
     assert max(vertex["parallelism"] for vertex in vertices) == 2
 
-    jars.api.ok("POST", f"/jobs/cancel/{job_id}")
+    jars.api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
     assert jars.api.status(job_id) == 2
 
 

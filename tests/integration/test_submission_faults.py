@@ -63,7 +63,7 @@ class Prepared:
         if self.service.process is None or self.service.process.poll() is not None:
             self.service.start()
         if self.api.status(self.job_id) in (1, 9):
-            self.api.call("POST", f"/jobs/cancel/{self.job_id}")
+            self.api.call("POST", f"/jobs/cancel/{self.job_id}?mode=none")
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
 
 

@@ -503,7 +503,11 @@ async def test_given_a_running_run_when_a_savepoint_is_asked_for_then_it_is_made
 
     (made,) = await kept(database)
     assert first.id == again.id == made.id
-    assert (made.state, made.path, made.verified) == (SavepointProgress.COMPLETED, f"/savepoints/{made.token}/savepoint-1", True)
+    assert (made.state, made.path, made.verified) == (
+        SavepointProgress.COMPLETED,
+        f"/savepoints/{made.token}/savepoint-1",
+        True,
+    )
     assert outside.asked("savepoint") == 1
     assert (await now(supervisor, run)).state is State.RUNNING
 
