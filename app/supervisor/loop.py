@@ -118,7 +118,7 @@ class Supervisor:
         self._store = store.Store(database, owner, self.pace.lease_s)
         self._runners: dict[str, Runner] = {}
         self.retention = Retention(database, owner, self._runners, retained or Retained(), self.pace.retention_s)
-        self._upkeep: asyncio.Task[None] | None = None
+        self._upkeep: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._acts: dict[int, asyncio.Task[None]] = {}
@@ -290,9 +290,8 @@ class Supervisor:
                 look.add_done_callback(partial(self._look_ended, key))
         for savepoint, run in await self._store.unsettled_savepoints():
             self._carry(savepoint, run, held.now)
-        if self._upkeep is None:
-            self._upkeep = asyncio.create_task(self._keep_up())
-            self._upkeep.add_done_callback(self._upkeep_ended)
+        self._keep_up("schedules", partial(fire_due, self._database, self.owner))
+        self._keep_up("retention", self.retention.turn)
         for gone in self._unreachable.keys() - needed:
             del self._unreachable[gone]
         self._ticked_at = time.monotonic()
@@ -304,25 +303,25 @@ class Supervisor:
             await asyncio.sleep(0)
 
     def _under_way(self) -> set[asyncio.Task[None]]:
-        upkeep = () if self._upkeep is None else (self._upkeep,)
-        return {*self._looks.values(), *self._acts.values(), *self._carries.values(), *upkeep}
+        return {*self._looks.values(), *self._acts.values(), *self._carries.values(), *self._upkeep.values()}
 
     # Tasks
 
-    def _upkeep_ended(self, _upkeep: asyncio.Task[None]) -> None:
-        self._upkeep = None
+    def _keep_up(self, name: str, what: Callable[[], Awaitable[object]]) -> None:
+        """Do something that is not about one run, unless the last time has not ended yet."""
+        if name not in self._upkeep:
+            self._upkeep[name] = asyncio.create_task(self._logging_faults(name, what))
+            self._upkeep[name].add_done_callback(lambda _: self._upkeep.pop(name))
 
-    async def _keep_up(self) -> None:
-        """Ask for the savepoints that are due, and remove those that are not to be kept."""
+    async def _logging_faults(self, name: str, what: Callable[[], Awaitable[object]]) -> None:
         try:
-            await fire_due(self._database, self.owner)
-            await self.retention.turn()
+            await what()
         except (SQLAlchemyError, DatabaseFailure) as error:
             FAULTS.inc()
-            logger.error("schedules and retention: the database failed: %s", error)
+            logger.error("%s: the database failed: %s", name, error)
         except Exception:
             FAULTS.inc()
-            logger.exception("schedules and retention: fault")
+            logger.exception("%s: fault", name)
 
     def _look_ended(self, key: tuple[int, str], _look: asyncio.Task[None]) -> None:
         del self._looks[key]

@@ -13,7 +13,7 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database, now_ms
-from app.errors import Conflict
+from app.errors import Conflict, InvalidInput
 from app.supervisor.cron import next_time
 from app.supervisor.faults import crash_point
 from app.supervisor.models import SavepointSchedule
@@ -21,6 +21,7 @@ from app.supervisor.store import request_savepoint
 from app.supervisor.transitions import Purpose
 
 _AT_ONCE = 200
+_UNREADABLE_MS = 24 * 3600 * 1000
 
 
 async def set_schedule(
@@ -65,7 +66,11 @@ async def fire_due(database: Database, owner: str) -> int:
 
 
 async def _fire(database: Database, schedule: SavepointSchedule, now: int, owner: str) -> bool:
-    next_at = next_time(schedule.cron, schedule.time_zone, now)
+    fault = None
+    try:
+        next_at = next_time(schedule.cron, schedule.time_zone, now)
+    except InvalidInput as unreadable:  # it was readable when it was set: the time zones may have changed
+        next_at, fault = now + _UNREADABLE_MS, unreadable.message
     async with database.write() as session:
         fired = await session.exec(
             update(SavepointSchedule)
@@ -81,12 +86,16 @@ async def _fire(database: Database, schedule: SavepointSchedule, now: int, owner
         row = fired.scalars().first()
         if row is None:
             return False
-        try:
-            asked = await request_savepoint(session, schedule.subject, native=schedule.native, purpose=Purpose.SCHEDULE)
-            row.outcome = f"savepoint {asked.id} was asked for by {owner}"
-        except Conflict as nothing_runs:
-            row.outcome = f"skipped: {nothing_runs.message}"
+        row.outcome = f"skipped: {fault}" if fault else await _ask(session, schedule, owner)
         await session.flush()
         crash_point("schedule.uncommitted")
     crash_point("schedule.fired")
     return True
+
+
+async def _ask(session: AsyncSession, schedule: SavepointSchedule, owner: str) -> str:
+    try:
+        asked = await request_savepoint(session, schedule.subject, native=schedule.native, purpose=Purpose.SCHEDULE)
+    except Conflict as nothing_runs:
+        return f"skipped: {nothing_runs.message}"
+    return f"savepoint {asked.id} was asked for by {owner}"

@@ -410,6 +410,21 @@ async def test_given_a_schedule_when_it_is_set_again_or_removed_then_the_old_tim
         assert await schedules(session) == []
 
 
+async def test_given_a_schedule_that_cannot_be_read_any_more_then_it_says_so_and_others_are_not_held_up(
+    supervisor: Supervisor, database: Database
+) -> None:
+    await running(supervisor, database, "job:2")
+    async with database.write() as session:
+        session.add(SavepointSchedule(subject="job:1", cron="* * * * *", time_zone="Asia/Atlantis", next_at=1))
+        session.add(SavepointSchedule(subject="job:2", cron="* * * * *", time_zone="UTC", next_at=2))
+    await ticks(supervisor)
+
+    async with database.read() as session:
+        outcomes = {one.subject: one.outcome or "" for one in await schedules(session)}
+    assert outcomes["job:1"].startswith("skipped: timeZone: there is no time zone 'Asia/Atlantis'")
+    assert len(await kept(database, "job:2")) == 1
+
+
 # What is kept
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.hlink.jobs.models import JobVersion, StoredJob, subject_of
@@ -24,6 +25,7 @@ NONE, NEWEST, CHECKPOINT = "none", "newest", "checkpoint"
 _CANDIDATES = 20
 """How far back it is looked for a state that is whole: savepoints of a run, and runs."""
 _GUESSED = "chk-0"
+_CLEANUP = "execution.checkpointing.externalized-checkpoint-retention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,25 @@ class Origin:
     """None: it starts without state."""
     savepoint_id: int | None = None
     """The entry of the job's history that is at the path."""
+    others: tuple[str, ...] = ()
+    """Other states, of which one may be newer."""
+    exactly: bool = True
+    """Otherwise a checkpoint stands for the newest one of its run."""
 
     def spec(self) -> Mapping[str, Any]:
         """What the run's spec says of it."""
-        return {"restore": self.path, "restore_exactly": self.path is not None}
+        said: dict[str, Any] = {"restore": self.path}
+        if self.path is not None and self.exactly:
+            said["restore_exactly"] = True
+        if self.others:
+            said["restore_others"] = list(self.others)
+        return said
 
 
-async def chosen(engine: Engine, job_id: int, wanted: str) -> Origin:
+async def chosen(engine: Engine, job_id: int, wanted: str) -> Origin | None:
     """What ``restoreFrom`` names: ``none``, ``newest``, ``checkpoint``, or the id of one of the job's savepoints.
+
+    None: the job has no state of its own, and starts as it is defined.
 
     Raises:
         InvalidInput: it names nothing of that.
@@ -89,12 +102,41 @@ async def _newest_checkpoint(engine: Engine, last: Run | None) -> Origin:
     return Origin(found.path)
 
 
-async def newest(engine: Engine, last: Run | None) -> Origin:
+async def left_by_a_cancel(engine: Engine, running: Run, *, checkpoint_only: bool) -> Origin:
+    """What a running job, once it is stopped without a savepoint, goes on from: found before it is touched.
+
+    Raises:
+        Conflict: there would be nothing.
+        Unavailable: the planner does not answer.
+    """
+    async with engine.database.read() as session:
+        version = await session.get(JobVersion, running.spec["version"])
+        made = await session.exec(_complete(running).limit(1))
+        savepoint = made.first()
+    paths: list[str] = []
+    why = "it has made none yet"
+    if version is not None and version.options.get(_CLEANUP) == "DELETE_ON_CANCELLATION":
+        why = "they are deleted when it is canceled (checkpointCleanupMode)"
+    elif (checkpoint := await _checkpoint_of(engine, running)) is not None:
+        if checkpoint.seen["complete"] is not False:
+            paths.append(checkpoint.path)
+        why = str(checkpoint.seen["reason"])
+    if savepoint is not None and savepoint.path is not None and not checkpoint_only:
+        paths.append(savepoint.path)
+    if not paths:
+        raise Conflict(
+            f"There would be no checkpoint to go on from: {why}. Restart it with a savepoint (without mode), or "
+            "say what it starts from (restoreFrom=none, or the id of a savepoint)"
+        )
+    return Origin(paths[0], others=tuple(paths[1:]), exactly=False)
+
+
+async def newest(engine: Engine, last: Run | None) -> Origin | None:
     """The newest state of the job that is whole, by the order in which Flink made them.
 
     That is a savepoint or retained checkpoint of the last run; where it left none, the state that it began with; and
-    so on with the run that it went on from. A run that began without state and left none leads to none, and so does
-    one that ended by itself: there is nothing to go on from.
+    so on with the run that it went on from. None for a run that began without state and left none, and for one that
+    ended by itself: there is nothing to go on from.
 
     Raises:
         Conflict: the job was drained.
@@ -102,7 +144,7 @@ async def newest(engine: Engine, last: Run | None) -> Origin:
         Unavailable: the planner does not answer.
     """
     if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING):
-        return Origin(None)
+        return None
     if last.state is State.FINISHED and last.stop_mode is StopMode.DRAIN:
         raise Conflict(
             "The job was drained: its windows have fired, and it cannot go on as if they had not. Start it anew "
@@ -131,7 +173,7 @@ async def newest(engine: Engine, last: Run | None) -> Origin:
             f"{'; '.join(faults[:3])}. Start it without state (restoreFrom={NONE}), or give a savepointPath",
             run_id=last.id,
         )
-    return Origin(None)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,13 +195,7 @@ class _Candidate:
 async def _left_by(engine: Engine, run: Run, faults: list[str]) -> Origin | None:
     """The newest whole state that a run left; those that are not whole are added to ``faults``."""
     async with engine.database.read() as session:
-        made = await session.exec(
-            select(Savepoint)
-            .where(Savepoint.run_id == run.id, Savepoint.state == SavepointProgress.COMPLETED)
-            .order_by(col(Savepoint.id).desc())
-            .limit(_CANDIDATES)
-        )
-        savepoints = made.all()
+        savepoints = (await session.exec(_complete(run).limit(_CANDIDATES))).all()
     found: list[_Candidate] = []
     for one in savepoints:
         path = one.path or ""
@@ -177,6 +213,15 @@ async def _left_by(engine: Engine, run: Run, faults: list[str]) -> Origin | None
     # The cluster may see what this machine does not: then Flink finds out.
     unseen = [one for one in found if one.seen["complete"] is None]
     return max(unseen, key=lambda one: one.at).origin() if unseen else None
+
+
+def _complete(run: Run) -> SelectOfScalar[Savepoint]:
+    """The savepoints of a run that nothing is known against, newest first."""
+    return (
+        select(Savepoint)
+        .where(Savepoint.run_id == run.id, Savepoint.state == SavepointProgress.COMPLETED)
+        .order_by(col(Savepoint.id).desc())
+    )
 
 
 async def _checkpoint_of(engine: Engine, run: Run) -> _Candidate | None:

@@ -16,6 +16,7 @@ from app.hlink.jobs.origin import Origin
 from app.hlink.jobs.service import (
     ANSWER_WITHIN_S,
     Engine,
+    Ready,
     RunFailed,
     find,
     is_decided,
@@ -43,8 +44,6 @@ from app.supervisor import (
 )
 from app.supervisor.retention import hold_savepoint, set_retention
 from app.supervisor.schedules import remove_schedule, schedules, set_schedule
-
-_CLEANUP = "execution.checkpointing.externalized-checkpoint-retention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +198,15 @@ async def run_from(engine: Engine, job_id: int, restore_from: str) -> Run:
     """
     prepared = await ready(engine, job_id)
     where = await origin.chosen(engine, job_id, restore_from)
-    return await start(engine, prepared, where.spec(), where.savepoint_id)
+    return await _start(engine, prepared, where, None)
+
+
+async def _start(engine: Engine, prepared: Ready, where: Origin | None, before: Run | None) -> Run:
+    """Starts a job from there, as the run that follows ``before``."""
+    predecessor_id = before.id if before is not None else None
+    if where is None:
+        return await start(engine, prepared, predecessor_id=predecessor_id)
+    return await start(engine, prepared, where.spec(), where.savepoint_id, predecessor_id)
 
 
 async def restart(
@@ -229,10 +236,7 @@ async def restart(
     if before is None or before.state.ended:
         prepared = await ready(engine, job_id)
         where = await origin.chosen(engine, job_id, restore_from or origin.NEWEST)
-        return Restarted(
-            None,
-            await start(engine, prepared, where.spec(), where.savepoint_id, before.id if before is not None else None),
-        )
+        return Restarted(None, await _start(engine, prepared, where, before))
     if before.state in (State.CREATED, State.SUBMITTING) or before.desired is Desired.STOPPED:
         doing = "being started" if before.desired is Desired.RUNNING else "being stopped or restarted"
         raise Conflict(f"Job {found.job.name!r} is {doing}: wait until that has ended", run_id=before.id)
@@ -286,13 +290,5 @@ async def _other_origin(
     if wanted is not None and wanted != origin.CHECKPOINT:
         return await origin.chosen(engine, job_id, wanted)
     if mode is StopMode.CANCEL:
-        async with engine.database.read() as session:
-            version = await session.get(JobVersion, running.spec["version"])
-        deletes = version is not None and version.options.get(_CLEANUP) == "DELETE_ON_CANCELLATION"
-        if deletes or running.checkpoint is None:
-            why = "they are deleted when it is canceled (checkpointCleanupMode)" if deletes else "it has made none yet"
-            raise Conflict(
-                f"There would be no checkpoint to go on from: {why}. Restart it with a savepoint (without mode), or "
-                "say what it starts from (restoreFrom=none, or the id of a savepoint)"
-            )
+        return await origin.left_by_a_cancel(engine, running, checkpoint_only=wanted == origin.CHECKPOINT)
     return None
