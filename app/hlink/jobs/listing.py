@@ -102,7 +102,8 @@ def _of_status(query: JobQuery) -> list[ColumnElement[bool]]:
     states = [state for state, code in STATUS.items() if code in codes]
     # As status_of: a run that was stopped with a savepoint has FINISHED.
     stopped = (col(Run.desired) == Desired.STOPPED) & col(Run.successor).is_(None)
-    own = case((col(Run.state) != State.FINISHED, col(Run.state)), (stopped, State.CANCELED), else_=State.FINISHED)
+    canceled = literal(State.CANCELED, col(Run.state).type)
+    own = case(((col(Run.state) == State.FINISHED) & stopped, canceled), else_=col(Run.state))
     among = _of_newest_run(own).in_(states)
     return [among | _of_newest_run(Run.id).is_(None)] if 0 in codes else [among]
 
