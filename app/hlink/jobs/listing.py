@@ -102,9 +102,9 @@ def _of_status(query: JobQuery) -> list[ColumnElement[bool]]:
     states = [state for state, code in STATUS.items() if code in codes]
     # As status_of: a run that was stopped with a savepoint has FINISHED.
     stopped = (col(Run.desired) == Desired.STOPPED) & col(Run.successor).is_(None)
-    canceled = literal(State.CANCELED, col(Run.state).type)
-    own = case(((col(Run.state) == State.FINISHED) & stopped, canceled), else_=col(Run.state))
-    among = _of_newest_run(own).in_(states)
+    finished = col(Run.state) == State.FINISHED
+    own = case((finished & stopped, literal(State.CANCELED.name)), else_=cast(col(Run.state), String))
+    among = _of_newest_run(own).in_([state.name for state in states])
     return [among | _of_newest_run(Run.id).is_(None)] if 0 in codes else [among]
 
 

@@ -39,7 +39,9 @@ from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
 from stream_jobs.sql.ddl import PLACEHOLDER
 from stream_jobs.sql.diagnosis import Refusal
 
-_RECOVERY = "execution.state-recovery."
+_PATH = "execution.state-recovery.path"
+_IGNORE_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
+_CLAIM_MODE = "execution.state-recovery.claim-mode"
 _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
 
 
@@ -168,8 +170,9 @@ class JarSubmitter:
             "entryClass": program["entryClass"],
             "programArgsList": program["programArgsList"],
             "parallelism": program["parallelism"],
-            "savepointPath": options.pop("execution.state-recovery.path", None),
-            "allowNonRestoredState": options.pop("execution.state-recovery.ignore-unclaimed-state", "") == "true",
+            "savepointPath": options.pop(_PATH, None),
+            "allowNonRestoredState": options.pop(_IGNORE_UNCLAIMED, "") == "true",
+            "claimMode": options.pop(_CLAIM_MODE, None),
             "flinkConfiguration": options,
         }
         cluster = self._flink.at(str(run.spec["flink_url"]))
@@ -225,7 +228,7 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
     """
     if "restore" not in run.spec:  # written down before every run said what it goes on from
         return dict(options)
-    kept = {name: value for name, value in options.items() if not name.startswith(_RECOVERY)}
+    kept = {name: value for name, value in options.items() if name not in (_PATH, _IGNORE_UNCLAIMED)}
     if run.spec["restore"] is None:
         return kept
     paths = [run.spec["restore"], *run.spec.get("restore_others", ())]
@@ -242,8 +245,10 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
         )
     newest = max(usable, key=lambda one: one.get("checkpoint_id") or 0)
     return kept | {
-        f"{_RECOVERY}path": str(newest["path"]),
-        f"{_RECOVERY}ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
+        _PATH: str(newest["path"]),
+        _IGNORE_UNCLAIMED: str(bool(run.spec.get("allow_non_restored"))).lower(),
+        # A job that claims a savepoint deletes it later, whoever else may need it.
+        _CLAIM_MODE: "NO_CLAIM",
     }
 
 
