@@ -19,7 +19,7 @@ from tests.services import Api, Json, running_service
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Api]:
-    with running_service(tmp_path_factory.mktemp("service"), HLINK_RETENTION_S="0.5") as service:
+    with running_service(tmp_path_factory.mktemp("service"), HLINK_RETENTION_S="0.5", HLINK_STOP_S="8") as service:
         yield Api(service.url, endpoints)
 
 
@@ -324,6 +324,37 @@ def test_given_a_folder_that_cannot_be_written_when_a_job_is_canceled_then_it_go
     assert "mode=none" in refusal["msg"]
     assert (counting.flink_id, counting.api.status(counting.id)) == (before, 1)
     assert counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")["state"] == "CANCELED"
+
+
+def test_given_a_job_that_keeps_restarting_when_it_is_canceled_then_that_is_given_up_and_says_how_to_end_it(
+    counting: Counting,
+) -> None:
+    api = counting.api
+    api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    source, sink = sorted(api.ok("GET", f"/jobs/{counting.id}")["jobDsVOS"], key=lambda one: bool(one["runSql"]))
+    # A text that is no number where one belongs: seen only when the job runs.
+    statement = f"SELECT k, CAST(k AS BIGINT) FROM rows_{counting.tag}"
+    settings = {"restartStrategy": 1, "restartAttempts": 100_000, "delayInterval": 1, "checkpointInterval": 200}
+    body = api.job(f"flapping {counting.tag}", [source["dsId"]], {sink["dsId"]: statement}, **settings)
+    job_id = int(api.ok("POST", "/jobs/addDO", json=body)["id"])
+
+    def until(holds: Callable[[Json], Any]) -> Json:
+        deadline = time.monotonic() + 90
+        while not holds(run := api.ok("GET", f"/jobs/overview/{job_id}")["run"]):
+            assert time.monotonic() < deadline, run
+            time.sleep(0.2)
+        return dict(run)
+
+    api.run(job_id)
+    until(lambda run: run["lastException"])
+    answer = api.call("POST", f"/jobs/cancel/{job_id}")
+    given_up = until(lambda run: run["desired"] == "RUNNING")["reason"]
+    ended = api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
+
+    assert given_up.startswith("Not stopped, it goes on as before: ")
+    assert given_up.endswith("Mend that and ask again, or do it without a savepoint (mode=none)")
+    assert answer["msg"] == given_up or answer["data"]["state"] == "STOPPING"
+    assert (ended["state"], ended["jobStatus"]) == ("CANCELED", 2)
 
 
 # Restarts
