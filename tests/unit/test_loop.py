@@ -297,7 +297,7 @@ async def test_given_a_stop_with_savepoint_then_the_run_ends_and_says_where_the_
     await ticks(supervisor, 2)
 
     ended = await now(supervisor, run)
-    assert (ended.state, ended.savepoint) == (State.FINISHED, f"/savepoints/{ended.stop_token}")
+    assert (ended.state, ended.savepoint) == (State.FINISHED, f"/savepoints/{ended.stop_token}/savepoint-1")
 
 
 async def test_given_a_savepoint_that_fails_then_the_stop_is_tried_again_under_a_new_token(
@@ -520,7 +520,11 @@ async def test_given_a_running_run_when_a_savepoint_is_asked_for_then_it_is_made
 
     (made,) = await kept(database)
     assert first.id == again.id == made.id
-    assert (made.state, made.path, made.verified) == (SavepointProgress.COMPLETED, f"/savepoints/{made.token}", True)
+    assert (made.state, made.path, made.verified) == (
+        SavepointProgress.COMPLETED,
+        f"/savepoints/{made.token}/savepoint-1",
+        True,
+    )
     assert outside.asked("savepoint") == 1
     assert (await now(supervisor, run)).state is State.RUNNING
 
