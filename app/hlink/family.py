@@ -20,6 +20,7 @@ from app.hlink.functions import routes as functions
 from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
+from app.hlink.jobs.recovery import LeftStates
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
 from app.hlink.schemas import routes as schemas
@@ -55,6 +56,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         submitter = JobSubmitter(
             PlanSubmitter(service.database, resident, known),
             JarSubmitter(service.database, resident, known, Files.of(settings), settings.planner_timeout_s),
+            LeftStates(service.database, resident, known),
         )
         service.supervisor.register(KIND, FlinkRunner(submitter, known))
         yield

@@ -23,6 +23,8 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "stop.asked": "the cluster was asked to stop, what it answered is not committed",
         "stop.noted": "the savepoint's path or the attempt's failure is committed",
         "savepoint.asked": "a savepoint was asked for, what the cluster answered is not committed",
+        "recovery.found": "the job of a lost run is there again, nothing of that is committed",
+        "recovery.chosen": "the state that a lost run goes on from is chosen, not committed",
         "lease.claimed": "runs were claimed, nothing was done with them",
     }
 )

@@ -46,6 +46,7 @@ def engine(service: TheService) -> Engine:
         parts[CLUSTERS],
         parts[OUTSIDE],
         Files.of(service.settings),
+        service.settings.queue_wait_s,
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import Conflict, Unavailable
-from app.hlink.jobs.models import JobVersion, subject_of
+from app.hlink.jobs.models import subject_of
+from app.hlink.jobs.recovery import checkpoint_folder
 from app.hlink.jobs.service import ANSWER_WITHIN_S, Engine, RunFailed, find, ready, settle_version, settled, start
 from app.hlink.jobs.submission import state_at
 from app.supervisor import (
@@ -25,7 +25,6 @@ from app.supervisor import (
     savepoints,
 )
 from stream_jobs.planner.client import PlannerError
-from stream_jobs.rest import FlinkRestError
 
 _CANDIDATES = 20
 """How far back a restart looks for a state that is whole."""
@@ -122,7 +121,7 @@ async def _newest_whole_state(engine: Engine, last: Run | None) -> str | None:
     A job that ended by itself has nothing to go on from. Raises :class:`RunFailed` when there are some and none of
     them is whole.
     """
-    if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING):
+    if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING and not last.savepoint):
         return None
     async with engine.database.read() as session:
         made = await savepoints(session, last.subject, _CANDIDATES)
@@ -130,7 +129,11 @@ async def _newest_whole_state(engine: Engine, last: Run | None) -> str | None:
     known = [(one.ended_at or 0, one.path or "") for one in made if one.state is SavepointProgress.COMPLETED]
     # A stop with savepoint deletes the checkpoints of its run.
     known += [(run.checkpoint_at or 0, run.checkpoint) for run in runs if run.checkpoint and not run.savepoint]
-    if not last.checkpoint and not last.savepoint and (folder := await _checkpoint_folder(engine, last)):
+    if (
+        not last.checkpoint
+        and not last.savepoint
+        and (folder := await checkpoint_folder(engine.database, engine.clusters, last))
+    ):
         # It may have ended before its first checkpoint was noted.
         known.append((last.ended_at or 0, f"{folder}/{last.external_id}/chk-0"))
     faults: list[str] = []
@@ -149,18 +152,4 @@ async def _newest_whole_state(engine: Engine, last: Run | None) -> str | None:
             f"{'; '.join(faults[:3])}. Run it without state, or give a savepointPath",
             run_id=last.id,
         )
-    return None
-
-
-async def _checkpoint_folder(engine: Engine, run: Run) -> str | None:
-    """Where the run's checkpoints are, each run's in a folder of its id; None when that cannot be told."""
-    async with engine.database.read() as session:
-        version = await session.get(JobVersion, run.spec["version"])
-    settings = [version.options] if version is not None else []
-    with contextlib.suppress(FlinkRestError):
-        settings.append(await engine.clusters.at(run.spec["flink_url"]).configuration())
-    for options in settings:
-        for name in ("execution.checkpointing.dir", "state.checkpoints.dir"):
-            if folder := options.get(name):
-                return folder.rstrip("/")
     return None
