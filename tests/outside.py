@@ -92,6 +92,10 @@ class Outside:
         """All jobs of this life change to this state."""
         self._all("UPDATE job SET state = ? WHERE life = (SELECT life FROM is_now)", state)
 
+    def forget(self, external_id: str) -> None:
+        """It forgets an ended job, as Flink does after an hour; it remembers everything else."""
+        self._all("DELETE FROM job WHERE id = ?", external_id)
+
     def restart(self) -> None:
         """It loses its memory and takes every id again."""
         self._all("UPDATE is_now SET life = life + 1")
@@ -195,6 +199,8 @@ class OutsideRunner:
                 jobs.get(run.external_id, "UNKNOWN"),
                 incarnation=str(life),
                 savepoint=self.outside.savepoint(run.external_id),
+                tasks_running=run.slots if jobs.get(run.external_id) == Seen.RUNNING else None,
+                tasks_total=run.slots,
                 exception="it broke" if jobs.get(run.external_id) == Seen.FAILED else None,
             )
             for run in runs

@@ -84,7 +84,7 @@ class Standing:
         elif self.needed > self.room.total:
             said.append("they are too few in all: add a TaskManager, or cancel it and lower its parallelism")
         if self.promised:
-            said.append(f"{self.promised} of them are for jobs that are just being started")
+            said.append(f"up to {self.promised} of them are for jobs that were just started")
         if self.holders:
             said.append(f"the others are held by {_listed([_counted(*one) for one in self.holders])}")
         if self.ahead:
