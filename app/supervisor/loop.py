@@ -477,9 +477,11 @@ class Supervisor:
                     ready += waiting
                 else:
                     line = await self._store.line_at(place, room)
+                    there_again = await self._store.lost_among(room.holders or ())
                     for run in waiting:
                         standing = line.standing(run)
-                        if standing.fits:
+                        # The slots that it waits for may be those of the very job that it is to stand in for.
+                        if standing.fits or (run.recovery is not None and run.subject in there_again):
                             ready.append(run)
                         elif self._is_late(run, now):
                             reason = f"{standing.words}. That was its last moment: it waited as long as it may"

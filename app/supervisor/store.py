@@ -410,6 +410,16 @@ class Store:
         async with self._database.read() as session:
             return await recovery.stood_in_for(session, run)
 
+    async def lost_among(self, external_ids: Collection[str]) -> frozenset[str]:
+        """The subjects of lost runs that are known outside by one of these ids."""
+        found: set[str] = set()
+        wanted = list(external_ids)
+        async with self._database.read() as session:
+            for start in range(0, len(wanted), _CHUNK):
+                some = col(Run.external_id).in_(wanted[start : start + _CHUNK])
+                found.update(await session.exec(select(Run.subject).where(some, Run.state == State.LOST)))
+        return frozenset(found)
+
     async def sources(self, run: Run) -> Sequence[recovery.Source]:
         """See :func:`~app.supervisor.recovery.sources`."""
         async with self._database.read() as session:

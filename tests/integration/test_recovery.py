@@ -119,6 +119,23 @@ async def test_given_another_place_at_the_address_when_the_first_is_back_in_time
     assert (third.state, third.spec["restore"]) == (State.RUNNING, "/checkpoints/chk-7")
 
 
+async def test_given_a_lost_job_that_is_back_and_holds_all_slots_then_its_stand_in_takes_it_and_waits_no_more(
+    world: World,
+) -> None:
+    world.outside.has_slots(2)
+    run = await running(world, slots=2)
+    world.outside.restart()
+    world.outside.has_slots(0)
+    await world.ticks(4)
+    world.outside.returns_to(1)
+    world.outside.has_slots(2)
+    await world.ticks(3)
+
+    adopted = await world.newest()
+    assert (adopted.state, adopted.external_id) == (State.RUNNING, run.external_id)
+    assert world.outside.ever() == 1
+
+
 async def test_given_a_job_that_is_back_and_has_ended_then_that_is_the_end_of_it(world: World) -> None:
     world.outside.has_slots(4)
     run = await running(world, slots=2)

@@ -120,7 +120,11 @@ async def preview(engine: TheEngine, service: TheService, view: JobPreview) -> A
 
 @router.post("/jobs/run/{jobId}")
 async def run(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
-    """运行作业: answers when Flink has accepted the job, or, after a while, that it is still being submitted (9)."""
+    """运行作业: answers when Flink has accepted the job, or, after a while, that it is still being submitted (9).
+
+    A job for which the cluster has no free slots is being submitted, too, and answered at once: ``msg`` says what it
+    waits for and its place in the queue. ``/jobs/cancel/{jobId}`` takes it out.
+    """
     return _outcome(job_id, await jobs.run(engine, job_id))
 
 
@@ -132,7 +136,10 @@ async def cancel(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
 
 @router.post("/jobs/runBatch")
 async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
-    """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason."""
+    """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason.
+
+    Those that the cluster has no free slots for wait: their status is 9.
+    """
     return batch_answer(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
 
 

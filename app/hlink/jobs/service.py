@@ -409,7 +409,8 @@ def settled(outcome: Run) -> Run:
     """The run, unless it came to nothing: then raises :class:`RunFailed`."""
     if outcome.state not in (State.FAILED, State.LOST):
         return outcome
-    kept_at = f" Its state is kept at {outcome.spec['restore']}" if "restore" in outcome.spec else ""
+    restored = outcome.spec.get("restore")
+    kept_at = f" Its state is kept at {restored}" if restored else ""
     raise RunFailed(
         f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
     )

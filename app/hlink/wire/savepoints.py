@@ -12,7 +12,7 @@ class SavepointView(Wire):
 
     id: Int64
     run_id: Int64 = Field(alias="runId")
-    purpose: str = Field(description="REQUEST, STOP, RESTART: why it was made")
+    purpose: str = Field(description="REQUEST, STOP, RESTART: why it was made; OUTSIDE: not by this service")
     format: str = Field(description="CANONICAL, NATIVE")
     state: str = Field(description="PENDING, COMPLETED, FAILED")
     path: OptionalText = None
