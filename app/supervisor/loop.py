@@ -484,8 +484,9 @@ class Supervisor:
                         if standing.fits or (run.recovery is not None and run.subject in there_again):
                             ready.append(run)
                         elif self._is_late(run, now):
-                            reason = f"{standing.words}. That was its last moment: it waited as long as it may"
-                            self._act(run.id, self._fail(run, reason))
+                            late = f"{standing.words}. That was its last moment: it waited as long as it may"
+                            await self._store.move(run, State.FAILED, late)
+                            self._announce(run.id)
                         elif (run.reason, run.queued_at is None) != (standing.words, False):
                             told.append((run, standing.words))
                 if told:
@@ -513,9 +514,6 @@ class Supervisor:
         if run.predecessor_id is not None or limit_s is None or run.queued_at is None:
             return False
         return now - run.queued_at > float(limit_s) * 1000
-
-    async def _fail(self, run: Run, reason: str) -> None:
-        await self._store.move(run, State.FAILED, reason)
 
     async def _explain_unreachable(self, run: Run, place: str, unreachable: Unreachable) -> None:
         await self._store.explain(run, f"Not submitted yet: {place} does not answer ({unreachable})")
