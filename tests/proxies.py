@@ -150,6 +150,9 @@ def _serving(serve: Callable[..., Awaitable[None]]) -> Iterator[tuple[str, async
         loop.call_soon_threadsafe(server.close)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0.1))
         loop.close()
 
 

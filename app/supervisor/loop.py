@@ -481,7 +481,7 @@ class Supervisor:
                     for run in waiting:
                         standing = line.standing(run)
                         # The slots that it waits for may be those of the very job that it is to stand in for.
-                        if standing.fits or (run.recovery is not None and run.subject in there_again):
+                        if standing.fits or (run.predecessor_id is not None and run.subject in there_again):
                             ready.append(run)
                         elif self._is_late(run, now):
                             late = f"{standing.words}. That was its last moment: it waited as long as it may"
@@ -530,8 +530,8 @@ class Supervisor:
                 try:
                     if room is None and due.slots is not None and not await self._store.inherits(due):
                         room = await self._within_a_look(runner.room(due))
-                    if due.recovery is not None:
-                        due = await self._prepare_recovery(runner, due, place, incarnation)
+                    if due.predecessor_id is not None:
+                        due = await self._prepare_recovery(runner, due)
                 except Unreachable as unreachable:
                     self._note_unreachable(place, unreachable)
                     await self._explain_unreachable(run, place, unreachable)
@@ -581,28 +581,30 @@ class Supervisor:
         told = [(one, standing.words) for one in held.runs if not (standing := line.standing(one)).fits]
         await self._store.record_waiting(told)
 
-    async def _prepare_recovery(self, runner: Runner, run: Run, place: str, incarnation: str | None) -> Run | None:
+    async def _prepare_recovery(self, runner: Runner, run: Run) -> Run | None:
         """Make sure that nothing of the runs that it stands in for runs, and choose what it goes on from.
 
         Returns the run if it is to be started; what else follows is done here.
         """
+        before = await self._store.stood_in_for(run)
+        if not before:
+            return run
         held = (await self._store.hold_one(run.id)).runs
         if not held or held[0].state is not State.CREATED:
             return None
         run = held[0]
-        lost = [one for one in await self._store.stood_in_for(run) if one.state is State.LOST]
-        if lost:
-            known = await self._observe(runner, lost)
-            for one in lost:
-                what = known.get(one.id)
-                if what is None:
-                    return None  # it is looked at again
-                if what.seen is not Seen.UNKNOWN:
-                    crash_point("recovery.found")
-                    adopted = await self._store.adopt(run, one, what, place, incarnation)
-                    self._announce(run.id, adopted)
-                    return None
-        if "restore" in run.spec:
+        for lost in before:
+            if lost.state is not State.LOST:
+                continue
+            what = (await self._observe(runner, [lost])).get(lost.id)
+            if what is None:
+                return None  # it is looked at again
+            if what.seen is not Seen.UNKNOWN:
+                incarnation = await self._within_a_look(runner.incarnation(lost))
+                crash_point("recovery.found")
+                self._announce(run.id, await self._store.adopt(run, lost, what, runner.place(lost), incarnation))
+                return None
+        if run.recovery is None or "restore" in run.spec:
             return run
         chosen, passed_over = await self._choose_state(runner, run)
         told = f" Not usable: {'; '.join(passed_over)}." if passed_over else ""

@@ -98,12 +98,12 @@ async def next_run(session: AsyncSession, ended: Run, budget: Budget) -> tuple[R
 
 
 async def stood_in_for(session: AsyncSession, run: Run) -> Sequence[Run]:
-    """The runs in whose place this one is started, the last one first."""
+    """The runs in whose place this one is started, the last one first; also a lost one that was to be restarted."""
     found: list[Run] = []
     current = run
-    while current.recovery is not None and current.predecessor_id is not None:
+    while current.predecessor_id is not None:
         before = await session.get(Run, current.predecessor_id)
-        if before is None:
+        if before is None or (current.recovery is None and before.state is not State.LOST):
             break
         found.append(before)
         current = before

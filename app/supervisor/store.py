@@ -428,7 +428,7 @@ class Store:
     async def adopt(
         self, run: Run, lost: Run, observation: Observation, place: str, incarnation: str | None
     ) -> Run | None:
-        """A run that was to stand in for a lost one takes its job, which is there again, under its external id.
+        """A run that was to stand in for a lost one takes its job, which is there again, with its external id and spec.
 
         The lost run gets the id in exchange, which was never used. None when somebody was faster.
         """
@@ -446,6 +446,9 @@ class Store:
                 guard,
                 state=State.SUBMITTING,
                 external_id=taken,
+                spec=lost.spec,
+                place=lost.place,
+                slots=lost.slots,
                 attempts=lost.attempts,
                 submitted_at=lost.submitted_at,
                 incarnation=incarnation,

@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from app.database import now_ms
-from app.supervisor import Purpose, Run, Savepoint, SavepointProgress, State, StopMode
+from app.supervisor import Purpose, Run, Savepoint, SavepointProgress, State, StopMode, request_restart
 from app.supervisor.recovery import Budget
 from app.supervisor.runners.base import Observation
 from app.supervisor.transitions import Seen
@@ -133,6 +133,29 @@ async def test_given_a_lost_job_that_is_back_and_holds_all_slots_then_its_stand_
 
     adopted = await world.newest()
     assert (adopted.state, adopted.external_id) == (State.RUNNING, run.external_id)
+    assert world.outside.ever() == 1
+
+
+async def test_given_a_restart_of_a_job_that_seems_lost_when_it_is_back_then_it_goes_on_as_before(world: World) -> None:
+    world.outside.has_slots(2)
+    run = await running(world, slots=2, version=1)
+    await world.change(run, checkpoint="/checkpoints/chk-7")
+    world.outside.fail_stops("the line is bad")
+    queue = {"place": "outside", "slots": 2}
+    async with world.database.write() as session:
+        await request_restart(session, "job:1", {"version": 2, "queue": queue})
+    await world.ticks()
+    world.outside.restart()
+    world.outside.has_slots(0)
+    await world.ticks(4)
+    waiting = await world.newest()
+    assert (waiting.state, waiting.spec["version"]) == (State.CREATED, 2)
+    world.outside.returns_to(1)
+    world.outside.has_slots(2)
+    await world.ticks(3)
+
+    adopted = await world.newest()
+    assert (adopted.state, adopted.external_id, adopted.spec["version"]) == (State.RUNNING, run.external_id, 1)
     assert world.outside.ever() == 1
 
 
