@@ -31,6 +31,7 @@ from app.service import Family, Health, Service, TheService, load_families
 from app.settings import Settings
 from app.settings import settings as process_settings
 from app.supervisor import Pace, Retained, State, Supervisor
+from app.supervisor.recovery import Budget
 from app.supervisor.store import census
 
 LARGEST_BODY = 16 * 1024 * 1024
@@ -120,6 +121,9 @@ def pace_of(settings: Settings) -> Pace:
         stop_s=settings.stop_s,
         retention_s=settings.retention_s,
         submissions=settings.submissions,
+        recovery=Budget(
+            settings.recoveries, settings.recovery_window_s, settings.recovery_pause_s, settings.planner_timeout_s
+        ),
     )
 
 

@@ -77,6 +77,13 @@ class Settings(BaseSettings):
     """How often it is looked for savepoints that are not to be kept any more."""
     submissions: Annotated[int, Field(ge=1)] = 4
     """How many submissions this replica carries out at once."""
+    queue_wait_s: Annotated[float, Field(ge=0)] = 3600.0
+    """How long a job waits for slots before its start is given up, where the job itself does not say; 0: for ever."""
+    recoveries: Annotated[int, Field(ge=0)] = 5
+    """How often a job that was lost is started again by itself within ``recovery_window_s``; 0: never."""
+    recovery_window_s: Seconds = 600.0
+    recovery_pause_s: Annotated[float, Field(ge=0)] = 5.0
+    """The pause before the second of these starts; each further one is twice as long."""
     flink_timeout_s: Seconds = 5.0
     """The longest one request to Flink's REST API may take."""
 

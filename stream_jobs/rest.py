@@ -191,6 +191,7 @@ class Checkpoint(_Answer):
     id: int
     status: str = ""
     is_savepoint: bool = False
+    checkpoint_type: str = ""
     trigger_timestamp: EpochMs = 0
     latest_ack_timestamp: EpochMs = 0
     state_size: int = 0

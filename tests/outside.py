@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from app.supervisor.models import Run
 from app.supervisor.runners.base import (
     AlreadySubmitted,
     Inspection,
+    LeftState,
     Observation,
     Outcome,
     Report,
+    Room,
     SubmissionRefused,
     SubmissionUncertain,
     Tail,
@@ -33,6 +36,9 @@ CREATE TABLE asked (what TEXT, id TEXT, process INT);
 CREATE TABLE disposed (path TEXT);
 CREATE TABLE is_now (life INT, reachable INT, stop_fails TEXT, disposal_fails TEXT, forgets INT);
 INSERT INTO is_now VALUES (1, 1, NULL, NULL, 0);
+CREATE TABLE slots (total INT);
+CREATE TABLE holds (id TEXT, slots INT);
+CREATE TABLE state_left (id TEXT, path TEXT, complete INT);
 """
 
 
@@ -56,6 +62,10 @@ class Outside:
         """How many jobs were started, in all lives."""
         return int(self._all("SELECT count(*) FROM job")[0][0])
 
+    def holders(self) -> dict[str, str]:
+        """Who holds slots: id and name."""
+        return {one: f"name of {one[:4]}" for one, state in self.jobs().items() if state in ("RUNNING", "STARTING")}
+
     def asked(self, what: str) -> int:
         """How often it was asked for ``submit``, ``look`` or ``stop``."""
         return int(self._all("SELECT count(*) FROM asked WHERE what = ?", what)[0][0])
@@ -66,9 +76,26 @@ class Outside:
             (str(one), int(process)) for one, process in self._all("SELECT id, process FROM asked WHERE what = ?", what)
         ]
 
+    def has_slots(self, total: int) -> None:
+        """From now on it counts slots, and has so many."""
+        self._all("DELETE FROM slots")
+        self._all("INSERT INTO slots VALUES (?)", total)
+
+    def has_state(self, external_id: str, path: str, *, complete: bool | None = True) -> None:
+        """A checkpoint of that job is at ``path``; the last one told of is the newest."""
+        self._all("INSERT INTO state_left VALUES (?, ?, ?)", external_id, path, complete)
+
+    def returns_to(self, life: int) -> None:
+        """It is the one again that it was in that life, with everything that it knew."""
+        self._all("UPDATE is_now SET life = ?", life)
+
     def becomes(self, state: Seen) -> None:
         """All jobs of this life change to this state."""
         self._all("UPDATE job SET state = ? WHERE life = (SELECT life FROM is_now)", state)
+
+    def forget(self, external_id: str) -> None:
+        """It forgets an ended job, as Flink does after an hour; it remembers everything else."""
+        self._all("DELETE FROM job WHERE id = ?", external_id)
 
     def restart(self) -> None:
         """It loses its memory and takes every id again."""
@@ -116,8 +143,26 @@ class Outside:
             raise Unreachable("switched off by the test")
         return int(life), stop_fails
 
-    def take(self, external_id: str, state: str) -> None:
+    def slots(self) -> tuple[int, int] | None:
+        """Free ones and all; None when it does not count."""
+        total = self._all("SELECT total FROM slots")
+        if not total:
+            return None
+        held = self._all(
+            "SELECT coalesce(sum(slots), 0) FROM holds WHERE id IN (SELECT id FROM job WHERE life = "
+            "(SELECT life FROM is_now) AND state NOT IN ('CANCELED', 'FINISHED', 'FAILED'))"
+        )
+        return int(total[0][0]) - int(held[0][0]), int(total[0][0])
+
+    def state_left(self, external_id: str, path: str | None) -> tuple[str, bool | None] | None:
+        rows = self._all("SELECT path, complete FROM state_left WHERE id = ? ORDER BY rowid DESC", external_id)
+        wanted = [row for row in rows if path is None or row[0] == path]
+        return (wanted[0][0], None if wanted[0][1] is None else bool(wanted[0][1])) if wanted else None
+
+    def take(self, external_id: str, state: str, slots: int | None = None) -> None:
         life, _ = self.ask("submit", external_id)
+        if slots is not None:
+            self._all("INSERT INTO holds VALUES (?, ?)", external_id, slots)
         try:
             self._all("INSERT INTO job VALUES (?, ?, ?, NULL)", life, external_id, state)
         except sqlite3.IntegrityError:
@@ -169,7 +214,7 @@ class OutsideRunner:
         if "cut_off" in run.spec:
             self.outside.ask("submit", run.external_id)
             raise SubmissionUncertain(run.spec["cut_off"])
-        self.outside.take(run.external_id, run.spec.get("begins_as", Seen.RUNNING))
+        self.outside.take(run.external_id, run.spec.get("begins_as", Seen.RUNNING), run.slots)
 
     async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
         life, _ = self.outside.ask("look")
@@ -180,6 +225,8 @@ class OutsideRunner:
                 jobs.get(run.external_id, "UNKNOWN"),
                 incarnation=str(life),
                 savepoint=self.outside.savepoint(run.external_id),
+                tasks_running=run.slots if jobs.get(run.external_id) == Seen.RUNNING else None,
+                tasks_total=run.slots,
                 exception="it broke" if jobs.get(run.external_id) == Seen.FAILED else None,
             )
             for run in runs
@@ -219,6 +266,20 @@ class OutsideRunner:
         self.outside.ask("dispose", run.external_id)
         fault = self.outside.dispose(path)
         return Report(Outcome.DONE) if fault is None else Report(Outcome.FAILED, cause=fault)
+
+    async def room(self, run: Run) -> Room | None:
+        asked_at = time.monotonic()
+        self.outside.ask("room", run.external_id)
+        slots = self.outside.slots()
+        if slots is None:
+            return None
+        return Room(*slots, asked_at, None if slots[0] >= (run.slots or 0) else self.outside.holders())
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        found = self.outside.state_left(run.external_id, path)
+        if found is None:
+            return None if path is None else LeftState(path, None, "nothing is there")
+        return LeftState(*found, reason=None if found[1] else "a file is missing")
 
     async def tail(self, run: Run, offset: int) -> Tail:
         text = f"log of {run.external_id}"[offset:]

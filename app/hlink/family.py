@@ -21,6 +21,7 @@ from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
 from app.hlink.jobs.origin import named_by_a_job
+from app.hlink.jobs.recovery import LeftStates
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
 from app.hlink.schemas import routes as schemas
@@ -56,6 +57,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         submitter = JobSubmitter(
             PlanSubmitter(service.database, resident, known),
             JarSubmitter(service.database, resident, known, Files.of(settings), settings.planner_timeout_s),
+            LeftStates(service.database, resident, known),
         )
         service.supervisor.register(KIND, FlinkRunner(submitter, known))
         service.supervisor.retention.guard(named_by_a_job)

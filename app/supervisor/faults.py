@@ -27,6 +27,8 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "schedule.fired": "a savepoint that was due is committed, nothing was asked of the cluster",
         "removal.noted": "savepoints are to be removed, none of their files were touched",
         "removal.done": "a savepoint's files are deleted, that they are is not committed",
+        "recovery.found": "the job of a lost run is there again, nothing of that is committed",
+        "recovery.chosen": "the state that a lost run goes on from is chosen, not committed",
         "lease.claimed": "runs were claimed, nothing was done with them",
     }
 )

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,14 +22,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.database import Database
 from app.errors import DatabaseFailure, NotFound
 from app.metrics import FAULTS, TICKS
-from app.supervisor import store
+from app.supervisor import outside, store
 from app.supervisor.faults import check_the_wish, crash_point
 from app.supervisor.models import Event, Run, Savepoint
+from app.supervisor.queue import NoRoom
+from app.supervisor.recovery import Budget, Policy, is_hidden
 from app.supervisor.retention import Retained, Retention
 from app.supervisor.runners.base import (
     AlreadySubmitted,
+    LeftState,
     Observation,
     Outcome,
+    Room,
     Runner,
     SubmissionRefused,
     SubmissionUncertain,
@@ -64,7 +68,8 @@ _STOP_PAUSE_S = 10.0
 
 
 def _is_submitted(run: Run) -> bool:
-    return run.state not in NOT_YET_SUBMITTED
+    """Whether somebody who started it knows enough: it is with the outside system, or it waits for slots."""
+    return run.state not in NOT_YET_SUBMITTED or (run.state is State.CREATED and run.queued_at is not None)
 
 
 def _is_settled(savepoint: Savepoint) -> bool:
@@ -93,6 +98,8 @@ class Pace:
     """How long the end of the service waits for what is under way; the next replica resolves the rest."""
     submissions: int = 4
     """How many submissions run at once."""
+    recovery: Budget = field(default_factory=Budget)
+    """How often lost runs are started again by themselves."""
 
 
 class _Waiter:
@@ -115,12 +122,13 @@ class Supervisor:
         self.pace = pace or Pace()
         self.owner = owner
         self._database = database
-        self._store = store.Store(database, owner, self.pace.lease_s)
+        self._store = store.Store(database, owner, self.pace.lease_s, self.pace.recovery)
         self._runners: dict[str, Runner] = {}
         self.retention = Retention(database, owner, self._runners, retained or Retained(), self.pace.retention_s)
         self._upkeep: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
+        self._admissions: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._acts: dict[int, asyncio.Task[None]] = {}
         self._carries: dict[int, asyncio.Task[None]] = {}
         self._submission_slots = asyncio.Semaphore(self.pace.submissions)
@@ -138,10 +146,13 @@ class Supervisor:
         """Let ``runner`` look after runs of this kind; one runner may have several kinds."""
         self._runners[kind] = runner
 
-    def kick(self, run: Run) -> None:
-        """Act on a run, as it was just committed, now instead of at the next tick; harmless when nothing is due."""
+    def kick(self, run: Run, room: Room | None = None) -> None:
+        """Act on a run, as it was just committed, now instead of at the next tick; harmless when nothing is due.
+
+        ``room`` is what its place has just said of its slots, where the caller has asked.
+        """
         if self._loop is not None and run.id not in self._acts:
-            self._act(run.id, self._attend(run))
+            self._act(run.id, self._attend(run, room))
 
     def kick_savepoint(self, savepoint: Savepoint, run: Run) -> None:
         """See to a savepoint that was just asked for now instead of at the next tick."""
@@ -157,9 +168,9 @@ class Supervisor:
     ) -> Run:
         """The run, as soon as ``until`` holds for it, or as it is after ``timeout_s``.
 
-        By default until it has left CREATED and SUBMITTING. Changes of this replica are seen at once, those of
-        others within a tick. ``known`` is the run as it was just committed, where the caller has it. Raises
-        :class:`~app.errors.NotFound`.
+        By default until it has left CREATED and SUBMITTING, or waits for slots. Changes of this replica are seen at
+        once, those of others within a tick. ``known`` is the run as it was just committed, where the caller has it.
+        Raises :class:`~app.errors.NotFound`.
         """
         return await self._wait(run_id, Run, run_id, until or _is_submitted, timeout_s, known)
 
@@ -271,6 +282,7 @@ class Supervisor:
         """Hold the runs and set off what is due. Does not wait for what it set off: see :meth:`settled`."""
         held = await self._store.hold()
         places: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
+        starting: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
         needed: set[str] = set()
         for run in held.runs:
             runner = self._runners.get(run.kind)
@@ -283,9 +295,14 @@ class Supervisor:
             if run.id in self._acts:
                 continue
             if run.state is State.CREATED:
-                self._act(run.id, self._bring_up(runner, run))
+                starting.setdefault((id(runner), place), (runner, place, []))[2].append(run)
                 continue
             places.setdefault((id(runner), place), (runner, place, []))[2].append(run)
+        for key, (runner, place, runs) in starting.items():
+            if key not in self._admissions:
+                admission = asyncio.create_task(self._admit(runner, place, runs, held.now))
+                self._admissions[key] = admission
+                admission.add_done_callback(partial(self._admission_ended, key))
         for key, (runner, place, runs) in places.items():
             if key not in self._looks:  # otherwise the last look has not been answered yet
                 look = asyncio.create_task(self._look(runner, place, runs, held.now))
@@ -295,6 +312,10 @@ class Supervisor:
             self._carry(savepoint, run, held.now)
         self._keep_up("schedules", partial(fire_due, self._database, self.owner))
         self._keep_up("retention", self.retention.turn)
+        for run in await self._store.to_look_at_again():
+            runner = self._runners.get(run.kind)
+            if runner is not None and run.id not in self._acts:
+                self._act(run.id, self._look_again(runner, run, held.now))
         for gone in self._unreachable.keys() - needed:
             del self._unreachable[gone]
         self._ticked_at = time.monotonic()
@@ -306,7 +327,13 @@ class Supervisor:
             await asyncio.sleep(0)
 
     def _under_way(self) -> set[asyncio.Task[None]]:
-        return {*self._looks.values(), *self._acts.values(), *self._carries.values(), *self._upkeep.values()}
+        return {
+            *self._looks.values(),
+            *self._admissions.values(),
+            *self._acts.values(),
+            *self._carries.values(),
+            *self._upkeep.values(),
+        }
 
     # Tasks
 
@@ -328,6 +355,9 @@ class Supervisor:
 
     def _look_ended(self, key: tuple[int, str], _look: asyncio.Task[None]) -> None:
         del self._looks[key]
+
+    def _admission_ended(self, key: tuple[int, str], _admission: asyncio.Task[None]) -> None:
+        del self._admissions[key]
 
     def _act(self, run_id: int, what: Coroutine[Any, Any, None]) -> None:
         """Do something for one run, one thing at a time; whatever goes wrong is recorded on it."""
@@ -369,12 +399,12 @@ class Supervisor:
         except (SQLAlchemyError, DatabaseFailure):
             logger.exception("run %s: the fault could not be recorded", run_id)
 
-    async def _attend(self, run: Run) -> None:
+    async def _attend(self, run: Run, room: Room | None) -> None:
         runner = self._runners.get(run.kind)
         if runner is None:
             return
         if run.state is State.CREATED and run.desired is Desired.RUNNING:
-            await self._bring_up(runner, run)  # which takes it
+            await self._bring_up(runner, run, room)  # which takes it
             return
         held = await self._store.hold_one(run.id)
         for current in held.runs:
@@ -436,13 +466,28 @@ class Supervisor:
             return
         if what.incarnation and run.incarnation and what.incarnation != run.incarnation:
             reason = f"{place} was restarted since this run was submitted, and does not know it any more"
+            certain = True
         else:
+            certain = False
             reason = f"{place} answers and does not know this run: it ended while nobody looked, and was forgotten"
         if run.checkpoint:
             reason += f". Its last known checkpoint: {run.checkpoint}"
         if run.savepoint:
             reason += f". Its savepoint: {run.savepoint}"
-        await self._go_on(await self._store.move(run, State.LOST, reason))
+        await self._go_on(await self._store.move(run, State.LOST, reason, certain=certain))
+
+    async def _look_again(self, runner: Runner, run: Run, now: int) -> None:
+        """Look for the last savepoint of a run that ended by somebody else's doing."""
+        if now - (run.ended_at or 0) > outside.GIVE_UP_MS:
+            await self._store.record_last_look(run, None)
+            return
+        try:
+            what = (await self._observe(runner, [run])).get(run.id)
+        except Unreachable as unreachable:
+            self._note_unreachable(runner.place(run), unreachable)
+            return
+        if what is not None:
+            await self._store.record_last_look(run, what)
 
     async def _was_stopped(self, run: Run, place: str) -> bool:
         """Whether a run that is not known any more has the whole savepoint of its stop: then it ended by that.
@@ -469,15 +514,88 @@ class Supervisor:
 
     # Submitting
 
-    async def _bring_up(self, runner: Runner, run: Run) -> None:
-        """CREATED or SUBMITTING: find out what is so, and submit if nothing is."""
+    async def _admit(self, runner: Runner, place: str, runs: Sequence[Run], now: int) -> None:
+        """Start those of a place's new runs whose turn it is, and tell the others what they wait for."""
+        queueing = [run for run in runs if run.slots is not None and run.desired is Desired.RUNNING]
+        ready = [run for run in runs if run not in queueing]
+        waiting = [run for run in queueing if (run.not_before or 0) <= now]
+        room: Room | None = None
+        told: list[tuple[Run, str]] = []
+        try:
+            if waiting:
+                # The largest one: if it has room, nobody need know who holds the slots.
+                room = await self._within_a_look(runner.room(max(waiting, key=lambda run: run.slots or 0)))
+                if room is None:
+                    ready += waiting
+                else:
+                    line = await self._store.line_at(place, room)
+                    there_again = await self._store.lost_among(room.holders or ())
+                    for run in waiting:
+                        standing = line.standing(run)
+                        # The slots that it waits for may be those of the very job that it is to stand in for.
+                        if standing.fits or (run.predecessor_id is not None and run.subject in there_again):
+                            ready.append(run)
+                        elif self._is_late(run, now):
+                            late = f"{standing.words}. That was its last moment: it waited as long as it may"
+                            await self._store.move(run, State.FAILED, late)
+                            self._announce(run.id)
+                        elif (run.reason, run.queued_at is None) != (standing.words, False):
+                            told.append((run, standing.words))
+                if told:
+                    await self._store.record_waiting(told)
+        except Unreachable as unreachable:
+            self._note_unreachable(place, unreachable)
+            for run in waiting:
+                if run.id not in self._acts:
+                    self._act(run.id, self._explain_unreachable(run, place, unreachable))
+        except (SQLAlchemyError, DatabaseFailure):
+            FAULTS.inc()
+            logger.exception("the queue of %s: the database failed", place)
+        except Exception:
+            FAULTS.inc()
+            logger.exception("the queue of %s: fault", place)
+        for run in ready:
+            if run.id not in self._acts:
+                self._act(run.id, self._bring_up(runner, run, room))
+        for run, _ in told:
+            self._announce(run.id)
+
+    def _is_late(self, run: Run, now: int) -> bool:
+        """Whether it has waited for slots as long as it may; what goes on from another run waits without end."""
+        limit_s = (run.spec.get("queue") or {}).get("wait_s")
+        if run.predecessor_id is not None or limit_s is None or run.queued_at is None:
+            return False
+        return now - run.queued_at > float(limit_s) * 1000
+
+    async def _explain_unreachable(self, run: Run, place: str, unreachable: Unreachable) -> None:
+        await self._store.explain(run, f"Not submitted yet: {place} does not answer ({unreachable})")
+
+    async def _bring_up(self, runner: Runner, run: Run, room: Room | None = None) -> None:
+        """CREATED or SUBMITTING: find out what is so, and submit if nothing is.
+
+        A run that queues for slots needs ``room``, or its place is asked.
+        """
         place = runner.place(run)
         async with self._place_slots[place]:
             due, incarnation = await self._find_out(runner, run, place)
+            if due is not None and due.state is State.CREATED:
+                try:
+                    if room is None and due.slots is not None and not await self._store.inherits(due):
+                        room = await self._within_a_look(runner.room(due))
+                    if due.predecessor_id is not None:
+                        due = await self._prepare_recovery(runner, due)
+                except Unreachable as unreachable:
+                    self._note_unreachable(place, unreachable)
+                    await self._explain_unreachable(run, place, unreachable)
+                    return
         if due is None:
             return
         async with self._submission_slots:
-            begun = await self._store.begin_submission(due, incarnation)
+            try:
+                begun = await self._store.begin_submission(due, incarnation, room)
+            except NoRoom:
+                await self._stand_in_line(runner, due, place)
+                return
             if begun is None:
                 return
             crash_point("submission.begun")
@@ -500,6 +618,82 @@ class Supervisor:
         if repeated and known is False:
             reason = f"{place} has had this run before and does not know it any more: how it ended is lost"
             await self._store.move(begun, State.LOST, reason)
+
+    async def _stand_in_line(self, runner: Runner, run: Run, place: str) -> None:
+        """Say what a run that was just to be started waits for; when there is room by now, the next tick starts it."""
+        try:
+            room = await self._within_a_look(runner.room(run))
+        except Unreachable as unreachable:
+            self._note_unreachable(place, unreachable)
+            return
+        if room is None:
+            return
+        line = await self._store.line_at(place, room)
+        held = await self._store.hold_one(run.id)
+        told = [(one, standing.words) for one in held.runs if not (standing := line.standing(one)).fits]
+        await self._store.record_waiting(told)
+
+    async def _prepare_recovery(self, runner: Runner, run: Run) -> Run | None:
+        """Make sure that nothing of the runs that it stands in for runs, and choose what it goes on from.
+
+        Returns the run if it is to be started; what else follows is done here.
+        """
+        before = await self._store.stood_in_for(run)
+        if not before:
+            return run
+        held = (await self._store.hold_one(run.id)).runs
+        if not held or held[0].state is not State.CREATED:
+            return None
+        run = held[0]
+        for lost in before:
+            if lost.state is not State.LOST:
+                continue
+            what = (await self._observe(runner, [lost])).get(lost.id)
+            if what is None:
+                return None  # it is looked at again
+            if what.seen is not Seen.UNKNOWN:
+                incarnation = await self._within_a_look(runner.incarnation(lost))
+                crash_point("recovery.found")
+                self._announce(run.id, await self._store.adopt(run, lost, what, runner.place(lost), incarnation))
+                return None
+        if run.recovery is None or "restore" in run.spec:
+            return run
+        chosen, passed_over = await self._choose_state(runner, run)
+        told = f" Not usable: {'; '.join(passed_over)}." if passed_over else ""
+        if chosen is None and not Policy.in_spec(run.spec).without_state:
+            reason = (
+                f"Not started again: there is no state to go on from.{told} Run it anew, or give a savepointPath; "
+                "recoverWithoutState 1 has that done by itself"
+            )
+            await self._store.move(run, State.FAILED, reason)
+            return None
+        if chosen is None:
+            words = f"starts anew, without state, as its policy says: there is none to go on from.{told}"
+        else:
+            seen = "is whole" if chosen.complete else "cannot be looked into from here"
+            words = f"goes on from {chosen.path}, which {seen}.{told}"
+        crash_point("recovery.chosen")
+        return await self._store.note(
+            run, "recovery", words, spec={**run.spec, "restore": chosen.path if chosen is not None else None}
+        )
+
+    async def _choose_state(self, runner: Runner, run: Run) -> tuple[LeftState | None, list[str]]:
+        """The best state that is whole, and why better ones were passed over.
+
+        One that cannot be seen from here is taken when it lies where only the cluster sees, or when there is no other.
+        """
+        unseen: LeftState | None = None
+        passed_over: list[str] = []
+        for source in await self._store.sources(run):
+            found = await runner.left_state(source.run, source.path)
+            if found is None:
+                continue
+            if found.complete or (found.complete is None and is_hidden(found.path)):
+                return found, passed_over
+            passed_over.append(f"{found.path}: {found.reason}")
+            if found.complete is None and unseen is None:
+                unseen = found
+        return unseen, passed_over
 
     async def _find_out(self, runner: Runner, run: Run, place: str) -> tuple[Run | None, str | None]:
         """Ask its place whether it has it already.
@@ -536,7 +730,7 @@ class Supervisor:
                     await self._store.move(current, State.FAILED, reason.strip())
                 case Verdict.LOST:
                     reason = f"{place} was restarted while it was being submitted: whether it ran is not known"
-                    await self._store.move(current, State.LOST, reason)
+                    await self._store.move(current, State.LOST, reason, certain=True)
                 case Verdict.WAIT:
                     pass
         return None, None

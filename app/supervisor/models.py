@@ -40,6 +40,19 @@ class Run(SQLModel, table=True):
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),
+        Index(
+            "queue_of_place",
+            "place",
+            "started_at",
+            sqlite_where=text("ended_at IS NULL AND slots IS NOT NULL"),
+            postgresql_where=text("ended_at IS NULL AND slots IS NOT NULL"),
+        ),
+        Index(
+            "runs_to_look_at_again",
+            "look_again_at",
+            sqlite_where=text("look_again_at IS NOT NULL"),
+            postgresql_where=text("look_again_at IS NOT NULL"),
+        ),
         CheckConstraint(
             "(ended_at IS NOT NULL) = (state IN ('FINISHED', 'FAILED', 'CANCELED', 'LOST'))", name="ended_is_final"
         ),
@@ -61,6 +74,19 @@ class Run(SQLModel, table=True):
     """The run that this one goes on from."""
     external_id: str = Field(max_length=64, unique=True)
     """Its name outside (Flink's JobID, 32 hex digits): chosen and committed before anything is started."""
+
+    place: str | None = Field(default=None, max_length=512)
+    """Where it queues for slots; None for a run that needs none."""
+    slots: int | None = None
+    """How many slots it needs there."""
+    priority: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """The higher is started first."""
+    queued_at: int | None = Field(default=None, sa_type=BigInteger)
+    """Since when it has been waiting for slots."""
+    recovery: int | None = None
+    """It stands in for a run that was lost: which attempt that is, from 1, among those of late."""
+    not_before: int | None = Field(default=None, sa_type=BigInteger)
+    """It is not started before this moment."""
 
     state: State = Field(default=State.CREATED, sa_type=_words(State))
     reason: str | None = Field(default=None, sa_type=Text)
@@ -95,6 +121,10 @@ class Run(SQLModel, table=True):
     """When that checkpoint was begun."""
     savepoint: str | None = Field(default=None, sa_type=Text)
     """Where the savepoint of its stop is, once it is complete."""
+    latest_savepoint: str | None = Field(default=None, sa_type=Text)
+    """Where the newest savepoint is that the outside system told of, whoever asked for it."""
+    look_again_at: int | None = Field(default=None, sa_type=BigInteger)
+    """It ended although nobody asked for that here: when its last savepoint is looked for."""
     restarts: int | None = None
     tasks_running: int | None = None
     tasks_total: int | None = None

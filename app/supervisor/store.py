@@ -20,9 +20,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.database import Database, now_ms
 from app.errors import Conflict
 from app.metrics import TRANSITIONS
+from app.supervisor import outside, queue, recovery
 from app.supervisor.faults import crash_point
 from app.supervisor.models import Event, Run, Savepoint
-from app.supervisor.runners.base import Inspection, Observation
+from app.supervisor.runners.base import Inspection, Observation, Room
 from app.supervisor.transitions import (
     ENDED,
     Desired,
@@ -42,7 +43,8 @@ MADE_ALONGSIDE = (Purpose.REQUEST, Purpose.SCHEDULE)
 """The savepoints after which the run goes on; the others come with a stop."""
 
 _OBSERVED_COLUMNS = (
-    "exception", "checkpoint", "checkpoint_at", "savepoint", "restarts", "tasks_running", "tasks_total"
+    "exception", "checkpoint", "checkpoint_at", "savepoint", "restarts", "tasks_running", "tasks_total",
+    "latest_savepoint",
 )  # fmt: skip
 
 
@@ -57,7 +59,12 @@ async def create_run(
     usable then.
     """
     run = Run(
-        kind=kind, subject=subject, spec=dict(spec), external_id=secrets.token_hex(16), predecessor_id=predecessor_id
+        kind=kind,
+        subject=subject,
+        spec=dict(spec),
+        external_id=secrets.token_hex(16),
+        predecessor_id=predecessor_id,
+        **queue.turn_of(spec),
     )
     try:
         async with session.begin_nested():
@@ -272,12 +279,14 @@ class Held:
 class Store:
     """One replica's view: every change that it makes is guarded by its lease.
 
-    ``owner`` is unique to the process; ``lease_s`` is how long others leave its runs alone.
+    ``owner`` is unique to the process; ``lease_s`` is how long others leave its runs alone; ``budget`` bounds how
+    often a lost run is started again.
     """
 
-    def __init__(self, database: Database, owner: str, lease_s: float) -> None:
+    def __init__(self, database: Database, owner: str, lease_s: float, budget: recovery.Budget | None = None) -> None:
         self._database = database
         self.owner = owner
+        self._budget = budget or recovery.Budget()
         self._lease_ms = int(lease_s * 1000)
 
     # Leases
@@ -347,16 +356,24 @@ class Store:
     # Changes
 
     async def move(
-        self, run: Run, target: State, reason: str | None = None, *, message: str | None = None, **columns: Any
+        self,
+        run: Run,
+        target: State,
+        reason: str | None = None,
+        *,
+        message: str | None = None,
+        certain: bool = False,
+        **columns: Any,
     ) -> Run | None:
         """Go to ``target`` if the run is held and in a state from which that is allowed.
 
-        ``message`` is for the event where it is to say more than ``reason``. None when somebody was faster.
+        ``message`` is for the event where it is to say more than ``reason``; ``certain`` says that a lost run does
+        not run any more, so that it may be started again. None when somebody was faster.
         """
         async with self._database.write() as session:
-            moved = await self._move(session, run, target, reason=reason, **columns)
+            moved = await self._move(session, run, target, certain=certain, reason=reason, **columns)
             if moved is not None:
-                self._tell(session, moved, "state", message or reason)
+                self._tell(session, moved, "state", message or moved.reason)
                 await session.flush()
                 crash_point("transition.uncommitted")
         return moved
@@ -375,12 +392,13 @@ class Store:
         if run.reason != reason:
             await self.note(run, what, reason, reason=reason)
 
-    async def begin_submission(self, run: Run, incarnation: str | None) -> Run | None:
+    async def begin_submission(self, run: Run, incarnation: str | None, room: Room | None = None) -> Run | None:
         """Note, before anything is submitted, that it is about to be, and to which life of the outside system.
 
         A run in CREATED goes to SUBMITTING by that, and may be one that nobody holds yet: it is taken in the same
         transaction, because somebody is waiting. None when somebody was faster, and when a stop has been asked for
-        meanwhile: then it is not started any more.
+        meanwhile: then it is not started any more. With ``room`` it has to be the run's turn there: raises
+        :class:`~app.supervisor.queue.NoRoom`.
         """
         fresh = run.state is State.CREATED
         mine = col(Run.lease_owner) == self.owner
@@ -390,14 +408,18 @@ class Store:
             "submitted_at": now_ms(),
             "incarnation": incarnation,
             "missing_since": None,
+            "queued_at": None,
             "reason": None,
             "lease_owner": self.owner,
             "lease_until": now_ms() + self._lease_ms,
         }
+        guard &= (col(Run.desired) == Desired.RUNNING) & or_(
+            col(Run.not_before).is_(None), col(Run.not_before) <= now_ms()
+        )
         async with self._database.write() as session:
-            begun = await _update(
-                session, run.id, guard & (col(Run.desired) == Desired.RUNNING), state=State.SUBMITTING, **attempt
-            )
+            if room is not None:
+                await queue.check_turn(session, run, room, is_sqlite=self._database.is_sqlite)
+            begun = await _update(session, run.id, guard, state=State.SUBMITTING, **attempt)
             if begun is not None:
                 self._tell(session, begun, "state" if fresh else "submission", f"attempt {begun.attempts}")
                 await session.flush()
@@ -405,6 +427,133 @@ class Store:
         if begun is not None and fresh:
             TRANSITIONS.labels(State.SUBMITTING).inc()
         return begun
+
+    # The queue for slots, and what stands in for lost runs
+
+    async def line_at(self, place: str, room: Room) -> queue.Line:
+        """See :func:`~app.supervisor.queue.line_at`."""
+        async with self._database.read() as session:
+            return await queue.line_at(session, place, room)
+
+    async def inherits(self, run: Run) -> bool:
+        """See :func:`~app.supervisor.queue.inherits`."""
+        async with self._database.read() as session:
+            return await queue.inherits(session, run)
+
+    async def record_waiting(self, waiting: Sequence[tuple[Run, str]]) -> None:
+        """Note what keeps runs in the queue; an event tells of the first time only."""
+        async with self._database.write() as session:
+            for run, why in waiting:
+                queued_at = func.coalesce(col(Run.queued_at), now_ms())
+                noted = await _update(session, run.id, self._mine(run), reason=why, queued_at=queued_at)
+                if noted is not None and run.queued_at is None:
+                    self._tell(session, noted, "queued", why)
+            await session.flush()
+
+    async def stood_in_for(self, run: Run) -> Sequence[Run]:
+        """See :func:`~app.supervisor.recovery.stood_in_for`."""
+        async with self._database.read() as session:
+            return await recovery.stood_in_for(session, run)
+
+    async def lost_among(self, external_ids: Collection[str]) -> frozenset[str]:
+        """The subjects of lost runs that are known outside by one of these ids."""
+        found: set[str] = set()
+        wanted = list(external_ids)
+        async with self._database.read() as session:
+            for start in range(0, len(wanted), _CHUNK):
+                some = col(Run.external_id).in_(wanted[start : start + _CHUNK])
+                found.update(await session.exec(select(Run.subject).where(some, Run.state == State.LOST)))
+        return frozenset(found)
+
+    async def sources(self, run: Run) -> Sequence[recovery.Source]:
+        """See :func:`~app.supervisor.recovery.sources`."""
+        async with self._database.read() as session:
+            return await recovery.sources(session, run)
+
+    async def adopt(
+        self, run: Run, lost: Run, observation: Observation, place: str, incarnation: str | None
+    ) -> Run | None:
+        """A run that was to stand in for a lost one takes its job, which is there again, with its external id and spec.
+
+        The lost run gets the id in exchange, which was never used. None when somebody was faster.
+        """
+        target = following(State.SUBMITTING, observation.seen) or State.RESTARTING
+        unused, taken = run.external_id, lost.external_id
+        guard = self._mine(run) & (col(Run.desired) == Desired.RUNNING)
+        async with self._database.write() as session:
+            # An external id is unique at every moment.
+            if await _update(session, run.id, guard, external_id=f"{taken}~") is None:
+                return None
+            await _update(session, lost.id, col(Run.state) == State.LOST, external_id=unused)
+            adopted = await _update(
+                session,
+                run.id,
+                guard,
+                state=State.SUBMITTING,
+                external_id=taken,
+                spec=lost.spec,
+                place=lost.place,
+                slots=lost.slots,
+                attempts=lost.attempts,
+                submitted_at=lost.submitted_at,
+                incarnation=incarnation,
+                checkpoint=lost.checkpoint,
+                checkpoint_at=lost.checkpoint_at,
+                queued_at=None,
+                reason=None,
+            )
+            assert adopted is not None, "nobody else changes a row within this transaction"
+            message = f"{place} knows the job of run {lost.id} again, which goes on in this run; nothing was started"
+            self._tell(session, adopted, "state", message)
+            reached = await self._move(
+                session, adopted, target, observed=observation.raw, observed_at=now_ms(), observed_from=place
+            )
+            if reached is not None:
+                self._tell(session, reached, "state", f"seen {observation.raw} at {place}")
+            await session.flush()
+        return reached
+
+    async def to_look_at_again(self) -> Sequence[Run]:
+        """Runs that ended although nobody asked for it, whose last savepoint is to be looked for now."""
+        async with self._database.read() as session:
+            due = select(Run).where(col(Run.look_again_at) <= now_ms()).limit(_CHUNK)
+            return (await session.exec(due)).all()
+
+    async def record_last_look(self, run: Run, observation: Observation | None) -> None:
+        """Note what a run that ended by somebody else's doing left; None: nothing was to be learnt."""
+        columns: dict[str, Any] = {"look_again_at": None}
+        path = observation.latest_savepoint if observation is not None else None
+        if path is not None and observation is not None:
+            columns["latest_savepoint"] = path
+            if observation.stopped_by_savepoint and run.state is State.FINISHED:
+                columns |= {
+                    "savepoint": path,
+                    "reason": f"Stopped with a savepoint outside of this service: {path}",
+                }
+        async with self._database.write() as session:
+            due = col(Run.look_again_at).is_not(None)
+            noted = await _update(session, run.id, due, **columns)
+            if noted is not None and path is not None:
+                await self._enter_savepoint(session, noted, path)
+                if "reason" in columns:
+                    self._tell(session, noted, "stopped", noted.reason)
+            await session.flush()
+
+    async def _enter_savepoint(self, session: AsyncSession, run: Run, path: str) -> None:
+        if await outside.enter_savepoint(session, run, path):
+            self._tell(session, run, "savepoint", f"made outside of this service: {path}")
+
+    async def _recover(self, session: AsyncSession, run: Run) -> None:
+        """Write down the run that stands in for one that has ended, in the same transaction."""
+        stand_in, words = await recovery.next_run(session, run, self._budget)
+        if stand_in is None:
+            run.reason = f"{run.reason or ''}. {words}".lstrip(". ")
+            self._tell(session, run, "recovery", words)
+            return
+        session.add(stand_in)
+        await session.flush()
+        run.reason = f"{run.reason or ''}. Started again as run {stand_in.id}: {words}".lstrip(". ")
+        self._tell(session, stand_in, "created", f"stands in for run {run.id}, which was {run.state.lower()}: {words}")
 
     async def begin_stop(self, run: Run) -> Run | None:
         """Choose and commit the token of a new attempt to stop, before anything is asked of the outside system."""
@@ -565,6 +714,7 @@ class Store:
             spec=spec,
             external_id=secrets.token_hex(16),
             predecessor_id=run.id,
+            **queue.turn_of(run.successor),
         )
         session.add(following_run)
         await session.flush()
@@ -617,6 +767,9 @@ class Store:
         async with self._database.write() as session:
             if target is not None:
                 reason = (observation.exception or run.exception) if target is State.FAILED else None
+                if outside.ended_there(run, target):
+                    reason = outside.reason_of(target, place)
+                    columns["look_again_at"] = now_ms() + outside.LOOK_AGAIN_MS
                 recorded = await self._move(session, run, target, reason=reason, **columns)
             else:
                 recorded = await _update(session, run.id, self._mine(run), **columns)
@@ -624,6 +777,8 @@ class Store:
                 return None
             if "savepoint" in news:
                 await self._settle_stop_savepoint(session, recorded)
+            if "latest_savepoint" in news:
+                await self._enter_savepoint(session, recorded, news["latest_savepoint"])
             if target is not None:
                 down = f", {recorded.down_ms} ms after the run before" if run.down_ms != recorded.down_ms else ""
                 self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}{down}")
@@ -666,7 +821,9 @@ class Store:
     def _mine(self, run: Run) -> ColumnElement[bool]:
         return (col(Run.lease_owner) == self.owner) & (col(Run.state) == run.state) & _ACTIVE
 
-    async def _move(self, session: AsyncSession, run: Run, target: State, **columns: Any) -> Run | None:
+    async def _move(
+        self, session: AsyncSession, run: Run, target: State, *, certain: bool = False, **columns: Any
+    ) -> Run | None:
         if target in ENDED:
             columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None}
         if target is State.RUNNING:
@@ -678,6 +835,8 @@ class Store:
             if target in ENDED:
                 await self._settle_stop_savepoint(session, moved)
                 await self._succeed(session, moved)
+                if recovery.applies_to(moved, certain=certain):
+                    await self._recover(session, moved)
         return moved
 
     def _tell(self, session: AsyncSession, run: Run, what: str, message: str | None = None) -> None:

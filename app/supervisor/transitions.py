@@ -58,6 +58,8 @@ class Purpose(StrEnum):
     """Its time had come; the run goes on."""
     STOP = "STOP"
     RESTART = "RESTART"
+    OUTSIDE = "OUTSIDE"
+    """Somebody made it without the service: on Flink's own page, or by its command line."""
 
 
 class SavepointProgress(StrEnum):

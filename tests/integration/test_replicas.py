@@ -147,7 +147,10 @@ REMOVING = ("removal.noted", "removal.done")
 
 def test_every_crash_point_is_tried_below() -> None:
     in_the_families = {"run.created"}
-    elsewhere = {"submission.refused", "observation.unrecorded", "savepoint.asked"}
+    elsewhere = {
+        *("submission.refused", "observation.unrecorded", "savepoint.asked"),
+        *("recovery.found", "recovery.chosen"),
+    }
     assert {*STARTING, *STOPPING, *SCHEDULED, *REMOVING} | elsewhere == set(POINTS) - in_the_families
 
 
@@ -212,6 +215,49 @@ async def test_given_a_service_killed_while_it_restarts_a_run_then_one_run_goes_
     assert (after.predecessor_id, after.spec["restore"]) == (run.id, ended.savepoint)
     assert world.outside.jobs() == {run.external_id: "FINISHED", after.external_id: "RUNNING"}
     assert (world.outside.ever(), world.outside.stops()) == (2, 1)
+
+
+@pytest.mark.parametrize("point", ["recovery.chosen", *(point for point in STARTING if point != "lease.claimed")])
+async def test_given_a_service_killed_while_it_starts_a_lost_run_again_then_it_is_started_once(
+    world: World, point: str
+) -> None:
+    run = await world.create(recovery={"of": ["LOST"]})
+    first = await world.start_replica()
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    first.kill()
+    await first.wait()
+    world.outside.has_state(run.external_id, "/checkpoints/chk-7")
+    world.outside.restart()
+    await died(await world.start_replica(point))
+    await world.start_replica()
+
+    await world.until(run, lambda run: run.state is State.LOST)
+    async with world.database.read() as session:
+        after = (await latest_runs(session, [run.subject]))[run.subject]
+    after = await world.until(after, lambda run: run.state is State.RUNNING)
+    assert (after.predecessor_id, after.spec["restore"]) == (run.id, "/checkpoints/chk-7")
+    assert world.outside.jobs() == {after.external_id: "RUNNING"}
+
+
+async def test_given_a_service_killed_when_a_lost_job_is_there_again_then_the_next_one_takes_it(world: World) -> None:
+    queue = {"place": "outside", "slots": 1}
+    world.outside.has_slots(1)
+    run = await world.create(recovery={"of": ["LOST"]}, queue=queue)
+    first = await world.start_replica("recovery.found")
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    world.outside.has_slots(0)
+    world.outside.restart()
+    await world.until(run, lambda run: run.state is State.LOST)
+    world.outside.has_slots(1)
+    world.outside.returns_to(1)
+    await died(first)
+    await world.start_replica()
+
+    async with world.database.read() as session:
+        after = (await latest_runs(session, [run.subject]))[run.subject]
+    after = await world.until(after, lambda run: run.state is State.RUNNING)
+    assert after.external_id == run.external_id
+    assert world.outside.ever() == 1
 
 
 async def test_given_a_service_killed_when_it_had_asked_for_a_savepoint_then_the_next_one_settles_it(

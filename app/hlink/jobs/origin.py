@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,11 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.hlink.jobs.models import JobVersion, StoredJob, subject_of
+from app.hlink.jobs.recovery import checkpoint_folder
 from app.hlink.jobs.service import Engine, RunFailed
 from app.hlink.jobs.submission import state_at
 from app.supervisor import Desired, Run, Savepoint, SavepointProgress, State, StopMode, latest_runs
 from stream_jobs.planner.client import PlannerError
-from stream_jobs.rest import FlinkRestError
 
 NONE, NEWEST, CHECKPOINT = "none", "newest", "checkpoint"
 """``restoreFrom`` beside the id of a savepoint."""
@@ -143,7 +142,7 @@ async def newest(engine: Engine, last: Run | None) -> Origin | None:
         RunFailed: there are some, and none of them is whole.
         Unavailable: the planner does not answer.
     """
-    if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING):
+    if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING and not last.savepoint):
         return None
     if last.state is State.FINISHED and last.stop_mode is StopMode.DRAIN:
         raise Conflict(
@@ -227,7 +226,11 @@ def _complete(run: Run) -> SelectOfScalar[Savepoint]:
 async def _checkpoint_of(engine: Engine, run: Run) -> _Candidate | None:
     """The newest checkpoint of a run; None without any that is known or can be found."""
     path, guessed = run.checkpoint, False
-    if path is None and run.started_at is not None and (folder := await _checkpoint_folder(engine, run)):
+    if (
+        path is None
+        and run.started_at is not None
+        and (folder := await checkpoint_folder(engine.database, engine.clusters, run))
+    ):
         # It may have ended before its first checkpoint was noted.
         path, guessed = f"{folder}/{run.external_id}/{_GUESSED}", True
     if path is None:
@@ -243,20 +246,6 @@ async def _look(engine: Engine, path: str, *, exactly: bool = False) -> Mapping[
         return await (engine.planner.inspect_savepoint(path) if exactly else state_at(engine.planner, path))
     except PlannerError as error:
         raise Unavailable(str(error)) from error
-
-
-async def _checkpoint_folder(engine: Engine, run: Run) -> str | None:
-    """Where the run's checkpoints are, each run's in a folder of its id; None when that cannot be told."""
-    async with engine.database.read() as session:
-        version = await session.get(JobVersion, run.spec["version"])
-    settings = [version.options] if version is not None else []
-    with contextlib.suppress(FlinkRestError):
-        settings.append(await engine.clusters.at(run.spec["flink_url"]).configuration())
-    for options in settings:
-        for name in ("execution.checkpointing.dir", "state.checkpoints.dir"):
-            if folder := options.get(name):
-                return folder.rstrip("/")
-    return None
 
 
 async def named_by_a_job(session: AsyncSession, savepoint: Savepoint) -> str | None:

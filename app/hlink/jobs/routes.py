@@ -46,6 +46,7 @@ def engine(service: TheService) -> Engine:
         parts[CLUSTERS],
         parts[OUTSIDE],
         Files.of(service.settings),
+        service.settings.queue_wait_s,
     )
 
 
@@ -152,6 +153,9 @@ async def run(engine: TheEngine, job_id: JobId, restore_from: RestoreFrom = None
 
     It starts from ``savepointPath`` if the job has one, else without state: to go on from its own state is
     ``/jobs/restart/{jobId}``. ``restoreFrom`` chooses what it starts from.
+
+    A job for which the cluster has no free slots is being submitted, too, and answered at once: ``msg`` says what it
+    waits for and its place in the queue. ``/jobs/cancel/{jobId}`` takes it out.
     """
     if restore_from is not None:
         return _outcome(job_id, await state.run_from(engine, job_id, restore_from))
@@ -181,7 +185,10 @@ async def cancel(
 
 @router.post("/jobs/runBatch")
 async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
-    """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason."""
+    """批量启动作业: a few at a time; the data has the job ids that did not start, with their reason.
+
+    Those that the cluster has no free slots for wait: their status is 9.
+    """
     return batch_answer(await batch.each(job_ids, partial(jobs.run, engine)), "not started")
 
 

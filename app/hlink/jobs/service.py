@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ from app.hlink.jars.models import StoredJar
 from app.hlink.jobs import versions
 from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
 from app.hlink.jobs.keys import plan_with_keys
+from app.hlink.jobs.looking_after import check, needed_slots, queue_of, recovery_of
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
@@ -46,6 +48,7 @@ from app.supervisor import (
 )
 from app.supervisor.faults import crash_point
 from app.supervisor.retention import hold_savepoint, savepoint_at
+from app.supervisor.runners.base import Room
 from app.supervisor.schedules import remove_schedule
 from stream_jobs import formats
 from stream_jobs.definitions import Function, Job
@@ -81,6 +84,8 @@ class Engine:
     clusters: Clusters
     connections: Connections
     files: Files
+    queue_wait_s: float = 0.0
+    """How long a job waits for slots that does not say it itself; 0: for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,7 @@ async def drafted(session: AsyncSession, view: JobView) -> Drafted:
 
 async def defined(engine: Engine, draft: Drafted) -> Job | JarJob:
     """The job as a value. Raises :class:`~app.errors.InvalidInput` for what cannot run as it is defined."""
+    check(draft.job.settings)
     if draft.jar is None:
         return job_of(draft.job, draft.links, draft.tables, draft.functions)
     return await asyncio.to_thread(jar_job_of, draft.job, draft.jar, engine.files)
@@ -320,13 +326,16 @@ class Ready:
     version: JobVersion
     known: JobVersion | None
     """The newest version that was stored when this was checked; ``version`` is another one when it has to be made."""
+    room: Room
+    """The cluster's slots as it told of them."""
 
 
 async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
     """Checks everything that can be known before a start.
 
-    The statement against the tables as they are now, the brokers and databases, the cluster's free slots, of which
-    ``replaces`` will free its own. A refusal leaves nothing behind but a line in the job's log.
+    The statement against the tables as they are now, the brokers and databases, the cluster's slots. A start waits
+    for slots that are not free; what ``replaces`` a run must not, so it needs that run's or free ones. A refusal
+    leaves nothing behind but a line in the job's log.
 
     Raises:
         NotFound, Conflict: no such job; it runs, and is not to be replaced.
@@ -357,18 +366,19 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         raise NotFound(f"The cluster of job {job.name!r} was deleted: choose another for it")
     definition = await defined(engine, Drafted(job, links, stored, cluster, callable_, jar))
     digest = digest_of(definition, job_id)
-    frees = replaces is not None and replaces.spec.get("flink_url") == cluster.address
-    freed = replaces.spec.get("slots", 0) if replaces is not None and frees else 0
+    freed = None
+    if replaces is not None:
+        freed = (replaces.slots or 0) if replaces.spec.get("flink_url") == cluster.address else 0
     version = known
     if version is None or version.digest != digest:
-        made, _ = await asyncio.gather(
+        made, room = await asyncio.gather(
             prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
         version = _version(job, links, version.number + 1 if version else 1, digest, made)
     else:
-        await check_outside(engine, cluster, definition, freed=freed)
-    return Ready(job, _spec(job, cluster, version, definition), version, known)
+        room = await check_outside(engine, cluster, definition, freed=freed)
+    return Ready(job, _spec(engine, job, cluster, version, definition), version, known, room)
 
 
 async def settle_version(session: AsyncSession, job: Ready) -> None:
@@ -422,7 +432,7 @@ async def start(
         spec = {**job.spec, **origin}
         made = await create_run(session, KIND, subject_of(job.job.id), spec, predecessor_id)
     crash_point("run.created")
-    engine.supervisor.kick(made)
+    engine.supervisor.kick(made, job.room)
     return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S, known=made))
 
 
@@ -430,7 +440,8 @@ def settled(outcome: Run) -> Run:
     """The run, unless it came to nothing: then raises :class:`RunFailed`."""
     if outcome.state not in (State.FAILED, State.LOST):
         return outcome
-    kept_at = f" Its state is kept at {outcome.spec['restore']}" if outcome.spec.get("restore") else ""
+    restored = outcome.spec.get("restore")
+    kept_at = f" Its state is kept at {restored}" if restored else ""
     raise RunFailed(
         f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
     )
@@ -466,14 +477,20 @@ def unless_it_goes_on(run: Run) -> Run:
     raise RunFailed(run.reason or "Not stopped, it goes on as before", run_id=run.id)
 
 
-def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job | JarJob) -> dict[str, Any]:
+def _spec(
+    engine: Engine, job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job | JarJob
+) -> dict[str, Any]:
+    slots = needed_slots(definition, version.compiled)
     spec: dict[str, Any] = {
         "flink_url": cluster.address,
         "version": version.id,
         "job_kind": job.kind,
-        "slots": definition.execution.parallelism,
         "allow_non_restored": bool(job.settings.get("allow_non_restored_state")),
+        "queue": queue_of(job, cluster.address, slots, engine.queue_wait_s),
+        "recovery": recovery_of(job.settings),
     }
+    if origin := definition.execution.options.get("execution.state-recovery.path"):
+        spec["origin"] = origin
     if definition.execution.savepoint_dir:
         spec["savepoint_dir"] = definition.execution.savepoint_dir
     return spec
@@ -492,40 +509,53 @@ def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest:
     )
 
 
-async def check_outside(engine: Engine, cluster: Cluster, definition: Job | JarJob, *, freed: int = 0) -> None:
+async def check_outside(
+    engine: Engine, cluster: Cluster, definition: Job | JarJob, *, freed: int | None = None
+) -> Room:
     """Asks everything that the job needs, at once: the cluster's slots, the brokers, the databases.
 
-    ``freed`` slots will be free by then besides those that are now.
+    Answers the slots that there are. ``freed`` is given for a job that must not wait for slots: so many will be free
+    besides those that are now.
 
     Raises:
         InvalidInput: with every problem that was found.
         Unavailable: the cluster does not answer.
     """
-    slots, lacking, outside = await asyncio.gather(
+    (room, slots), lacking, outside = await asyncio.gather(
         _check_slots(engine.clusters, cluster, definition, freed),
         _check_formats(engine.clusters, cluster, definition),
         engine.connections.check_all(definition.tables),
     )
     if slots or lacking or outside:
         raise InvalidInput(*slots, *lacking, *outside)
+    return room
 
 
-async def _check_slots(flink: Clusters, cluster: Cluster, definition: Job | JarJob, freed: int) -> list[Problem]:
-    """Whether the cluster has room: all operators of a job share slots, so it needs as many as it is parallel."""
+async def _check_slots(
+    flink: Clusters, cluster: Cluster, definition: Job | JarJob, freed: int | None
+) -> tuple[Room, list[Problem]]:
+    """The cluster's slots, and what is wrong with them: a job that could never run is refused, another one waits.
+
+    A cluster without a TaskManager may get some at any time.
+    """
+    needed = definition.execution.parallelism
+    asked_at = time.monotonic()
     try:
         overview = await flink.at(cluster.address).overview()
-        if overview.slots_available + freed >= definition.execution.parallelism:
-            return []
+        room = Room(overview.slots_available, overview.slots_total, asked_at)
+        too_large = 0 < room.total < needed
+        if not too_large and (freed is None or room.free + freed >= needed):
+            return room, []
         holders = [job.name for job in await flink.at(cluster.address).jobs() if job.tasks.running]
     except FlinkRestError as error:
         raise Unavailable(f"Cluster {cluster.name!r}: {error}") from error
     held = f", held by {', '.join(holders)}" if holders else ""
-    return [
+    remedy = "add a TaskManager, or lower the parallelism"
+    return room, [
         Problem(
-            f"the job needs {definition.execution.parallelism} slots, and cluster {cluster.name!r} has "
-            f"{overview.slots_available} free of {overview.slots_total}{held}",
+            f"the job needs {needed} slots, and cluster {cluster.name!r} has {room.free} free of {room.total}{held}",
             field="parallelism",
-            remedy="stop another job, add a TaskManager, or lower the parallelism",
+            remedy=remedy if too_large else f"stop another job, {remedy}",
         )
     ]
 

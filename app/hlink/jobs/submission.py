@@ -17,6 +17,7 @@ from app.errors import NotFound
 from app.hlink.clusters import service as clusters
 from app.hlink.jars.service import bring
 from app.hlink.jobs.models import JAR, JobTableLink, JobVersion
+from app.hlink.jobs.recovery import LeftStates
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
@@ -25,6 +26,7 @@ from app.supervisor import Run
 from app.supervisor.runners.base import (
     AlreadySubmitted,
     Inspection,
+    LeftState,
     SubmissionRefused,
     SubmissionUncertain,
     Unreachable,
@@ -48,9 +50,10 @@ _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissio
 class JobSubmitter:
     """Submits each run in the way of its job."""
 
-    def __init__(self, plans: PlanSubmitter, jars: JarSubmitter) -> None:
+    def __init__(self, plans: PlanSubmitter, jars: JarSubmitter, left: LeftStates) -> None:
         self._plans = plans
         self._jars = jars
+        self._left = left
 
     async def submit(self, run: Run) -> None:
         """See :meth:`PlanSubmitter.submit`."""
@@ -67,6 +70,10 @@ class JobSubmitter:
     async def remove_savepoint(self, folder: str) -> str | None:
         """See :meth:`PlanSubmitter.remove_savepoint`."""
         return await self._plans.remove_savepoint(folder)
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """See :meth:`~app.hlink.jobs.recovery.LeftStates.look`."""
+        return await self._left.look(run, path)
 
 
 class PlanSubmitter:

@@ -112,6 +112,18 @@ class JobView(_JobFields):
     tables: list[JobTable] | None = Field(None, alias="jobDsVOS")
     requested_page: OptionalInt32 = Field(None, alias="curPage")
     requested_size: OptionalInt32 = Field(None, alias="pageSize")
+    priority: OptionalInt32 = Field(
+        None, description="the higher is started first where jobs wait for slots; 0 without it"
+    )
+    queue_limit_s: OptionalInt32 = Field(
+        None, alias="queueLimitS", description="seconds that it waits for slots at most; 0: for ever"
+    )
+    recover: OptionalText = Field(
+        None, description="when it is started again by itself: none, lost (without it), failed (lost and failed)"
+    )
+    recover_without_state: OptionalInt32 = Field(
+        None, alias="recoverWithoutState", description="0 only from a checkpoint or savepoint, 1 also without any"
+    )
     parameters: dict[str, Any] | None = Field(
         None, alias="parms", description="Flink's own options for this job by their names, as table.exec.state.ttl"
     )

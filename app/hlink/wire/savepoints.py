@@ -25,7 +25,7 @@ class SavepointView(Wire):
 
     id: Int64
     run_id: Int64 = Field(alias="runId")
-    purpose: str = Field(description="REQUEST, SCHEDULE, STOP, RESTART: why it was made")
+    purpose: str = Field(description="REQUEST, SCHEDULE, STOP, RESTART: why it was made; OUTSIDE: not by this service")
     format: str = Field(description="CANONICAL, NATIVE")
     state: str = Field(description="PENDING, COMPLETED, FAILED, REMOVING, REMOVED")
     path: OptionalText = None

@@ -43,6 +43,10 @@ class Observation:
     restarts: int | None = None
     tasks_running: int | None = None
     tasks_total: int | None = None
+    latest_savepoint: str | None = None
+    """Where the newest savepoint is, whoever asked for it."""
+    stopped_by_savepoint: bool = False
+    """Whether the run ended by that savepoint."""
 
 
 class Outcome(StrEnum):
@@ -79,6 +83,27 @@ class Inspection:
     """Its place in the order of all checkpoints and savepoints of its run."""
     made_with: str | None = None
     """The version of the outside system; None where that was not to be learnt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many slots a place has, as it said at ``asked_at`` (monotonic seconds, before it was asked)."""
+
+    free: int
+    total: int
+    asked_at: float
+    holders: Mapping[str, str] | None = None
+    """External id -> name of what holds slots there; None when that was not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftState:
+    """A state that a run left behind."""
+
+    path: str
+    complete: bool | None
+    """As in :class:`Inspection`."""
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +149,15 @@ class Runner(Protocol):
 
     async def dispose(self, run: Run, path: str, token: str) -> Report:
         """Delete the files of the savepoint of that token; DONE also when they are not there."""
+
+    async def room(self, run: Run) -> Room | None:
+        """The room at the run's place, with who holds the slots if the run has none; None where nothing is counted."""
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """What is at ``path``: for a checkpoint the newest whole one of the same run.
+
+        ``path`` None: the newest whole checkpoint of the run, or None without one.
+        """
 
     async def tail(self, run: Run, offset: int) -> Tail:
         """The run's log from ``offset`` on."""

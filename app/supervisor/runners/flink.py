@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from app.supervisor.models import Run
-from app.supervisor.runners.base import Inspection, Observation, Outcome, Report, Tail, Unreachable
+from app.supervisor.runners.base import Inspection, LeftState, Observation, Outcome, Report, Room, Tail, Unreachable
 from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import (
     Cluster,
@@ -49,6 +49,9 @@ _ENDS = frozenset({Seen.CANCELED, Seen.FINISHED, Seen.FAILED})
 
 SAVEPOINT_DIR_OPTIONS = ("execution.checkpointing.savepoint-dir", "state.savepoints.dir")
 
+STOPPING_SAVEPOINT = "SYNC_SAVEPOINT"
+"""Flink's type of a savepoint that stops its job."""
+
 _NOT_YET = "Not all required tasks are currently running"
 _NOTHING_THERE = "Cannot find checkpoint or savepoint"
 _DISPOSAL_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 0.0)
@@ -80,6 +83,9 @@ class Submitter(Protocol):
         """Delete the folder that was made for a savepoint; why it is still there, or cannot be seen. Raises
         ``Unreachable``."""
 
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """See :meth:`app.supervisor.runners.base.Runner.left_state`. Raises ``Unreachable`` as ``inspect`` does."""
+
 
 def address_in_spec(run: Run) -> str:
     """The cluster's REST address, from the run's ``spec["flink_url"]``."""
@@ -93,6 +99,8 @@ class _Details:
     checkpoint_at: int | None = None
     savepoint: str | None = None
     restarts: int | None = None
+    latest_savepoint: str | None = None
+    stopped_by_savepoint: bool = False
     complete: bool = True
     """Whether they are as new as the job's end, for a job that ended."""
 
@@ -221,6 +229,24 @@ class FlinkRunner:
             return Report(Outcome.DONE)
         return Report(Outcome.FAILED, cause=f"{complaint}; {left}")
 
+    async def room(self, run: Run) -> Room:
+        """The cluster's slots; who holds them is asked for when too few of them are free for the run."""
+        cluster = self._cluster(run)
+        asked_at = time.monotonic()
+        try:
+            overview = await cluster.overview()
+            room = Room(overview.slots_available, overview.slots_total, asked_at)
+            if room.free >= (run.slots or 0):
+                return room
+            holders = {job.id: job.name for job in await cluster.jobs() if job.tasks.running}
+        except (ClusterUnreachable, ClusterError) as error:
+            raise Unreachable(str(error)) from error
+        return replace(room, holders=holders)
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """Whatever the submitter finds."""
+        return await self._submitter.left_state(run, path)
+
     async def tail(self, run: Run, offset: int) -> Tail:
         """The job's failures with their stack traces, oldest first: what Flink keeps of a job's own log.
 
@@ -314,6 +340,8 @@ class FlinkRunner:
                 checkpoint_at=details.checkpoint_at,
                 savepoint=details.savepoint,
                 restarts=details.restarts,
+                latest_savepoint=details.latest_savepoint,
+                stopped_by_savepoint=details.stopped_by_savepoint,
             )
 
         if wanted:
@@ -350,6 +378,8 @@ class FlinkRunner:
             checkpoint_at=newest.trigger_timestamp if newest else None,
             savepoint=savepoint,
             restarts=int(restarts) if restarts is not None else None,
+            latest_savepoint=latest.external_path if latest is not None else None,
+            stopped_by_savepoint=latest is not None and latest.checkpoint_type == STOPPING_SAVEPOINT,
             complete=(
                 bool(failures) and failures[0].timestamp >= job.end_time
                 if state is Seen.FAILED
