@@ -64,8 +64,8 @@ def test_a_recorded_chain_is_told_in_one_sentence_with_its_remedy_and_its_deepes
             "A topic is not there any more (orders)",
         ),
         (
-            "org.apache.kafka.common.errors.TimeoutException: Expiring 5 record(s) for out-0:120000 ms has passed since "
-            "batch creation",
+            "org.apache.kafka.common.errors.TimeoutException: Expiring 5 record(s) for out-0:120000 ms has passed "
+            "since batch creation",
             "The Kafka broker does not answer",
         ),
         (

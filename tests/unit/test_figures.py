@@ -15,7 +15,7 @@ from app.hlink.watch.figures import Figures, figures
 from app.hlink.watch.jobs import Jobs, Watched
 from app.metrics import JOB_GAUGES, JobFigures, Sample
 from app.supervisor import State
-from stream_jobs.rest import Checkpoint, CheckpointCounts, Checkpoints, Cluster, ClusterError, Spread
+from stream_jobs.rest import Checkpoint, CheckpointCounts, Checkpoints, Cluster, Spread
 from tests.answers import Answers, answering
 
 OF_JOB = {
@@ -92,13 +92,13 @@ async def test_names_are_asked_for_once_and_only_what_is_wanted_is_asked_for(fli
         flink.by_path["/jobs/j/metrics"] = [{"id": "numRestarts", "value": "3"}]
         flink.by_path[metrics] = [{"id": names[2], "sum": 7.0, "min": 3.0, "max": 4.0}]
         del flink.asked[:]
-        found = await figures_of_flink.figures_of(cluster, "j", known, never_wait)
-        assert (found.restarts, found.lag) == (3, {"events": 7})
+        found, complete = await figures_of_flink.figures_of(cluster, "j", known, never_wait)
+        assert (found.restarts, found.lag, complete) == (3, {"events": 7}, True)
         assert len(flink.asked) == 2
 
         flink.by_path[metrics] = []
-        with pytest.raises(ClusterError, match="the vertex v has no metrics of these names any more"):
-            await figures_of_flink.figures_of(cluster, "j", known, never_wait)
+        found, complete = await figures_of_flink.figures_of(cluster, "j", known, never_wait)
+        assert (found.restarts, found.lag, complete) == (3, {}, False)
 
 
 def test_names_are_asked_for_in_pieces_that_flinks_server_takes() -> None:

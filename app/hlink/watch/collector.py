@@ -31,6 +31,23 @@ Judge = Callable[[Watched, Figures, "Clusters"], Awaitable[None]]
 _MEASURED = (State.RUNNING, State.RESTARTING, State.STOPPING)
 
 
+_SETTLING_S = 60.0
+_KNOWN_FOR_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The names of a run's metrics, when they were asked for first and last (monotonic seconds)."""
+
+    names: Names
+    first: float
+    last: float
+
+    def is_new(self, now: float) -> bool:
+        """Whether they need not be asked for again: an operator has some metrics only when it has something to do."""
+        return now - self.last < (_KNOWN_FOR_S if self.last - self.first > _SETTLING_S else 0)
+
+
 class _Over(Exception):
     """The service ends."""
 
@@ -50,7 +67,7 @@ class Collector:
         self._service = service
         self._clusters = clusters
         self._judge = judge
-        self._names: dict[str, Names] = {}
+        self._names: dict[str, _Asked] = {}
         self._rounds: dict[str, asyncio.Task[None]] = {}
         self.known: dict[int, Measured] = {}
 
@@ -108,13 +125,13 @@ class Collector:
 
     async def _look_at(self, job: Watched, turn: Callable[[], Awaitable[None]]) -> None:
         cluster = self._clusters.at(job.address)
-        if job.flink_job_id not in self._names:
+        known, now = self._names.get(job.flink_job_id), time.monotonic()
+        if known is None or not known.is_new(now):
             names = await names_of(cluster, job.flink_job_id, turn)
-            # While a job is being deployed its operators have no metrics yet.
-            if not names or not all(names.values()):
-                return
-            self._names[job.flink_job_id] = names
-        figures = await figures_of(cluster, job.flink_job_id, self._names[job.flink_job_id], turn)
+            known = self._names[job.flink_job_id] = _Asked(names, known.first if known else now, now)
+        figures, complete = await figures_of(cluster, job.flink_job_id, known.names, turn)
+        if not complete:
+            del self._names[job.flink_job_id]
         self.known[job.run_id] = Measured(figures, time.time())
         if self._judge is not None:
             await self._judge(job, figures, self._clusters)
@@ -137,7 +154,7 @@ class Collector:
         kept = {job.run_id: job.flink_job_id for job in held}
         self.known = {run_id: one for run_id, one in self.known.items() if run_id in kept}
         ids = set(kept.values())
-        self._names = {job_id: names for job_id, names in self._names.items() if job_id in ids}
+        self._names = {job_id: asked for job_id, asked in self._names.items() if job_id in ids}
 
 
 def samples(jobs: Jobs, known: Mapping[int, Measured]) -> list[Sample]:

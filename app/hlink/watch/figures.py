@@ -4,10 +4,10 @@ Tried on Flink 2.3: ``/jobs/:id/metrics?get=...`` has restarts and all that is s
 request. Everything else is metrics of vertices, of which ``/jobs/:id/vertices/:vertex/subtasks/metrics`` with
 ``get=...&agg=sum,min,max`` gives all that are named, over all subtasks, for one request a vertex. So a look at a job of
 V vertices is 1 + V requests. The graph and the names of metrics, which begin with the operators' names, are asked for
-once in a run's life; one name that is not there makes the whole answer empty. A vertex's ``backpressure`` and
-``watermarks``, which the overview shows to people, are two more requests and say nothing that those metrics do not.
-Flink answers from what it last fetched of its TaskManagers, 10 s apart at most (``metrics.fetcher.update-interval``):
-asking more often gives nothing.
+beside that in a run's first minute, and seldom afterwards; one name that is not there makes the whole answer empty. A
+vertex's ``backpressure`` and ``watermarks``, which the overview shows to people, are two more requests and say nothing
+that those metrics do not. Flink answers from what it last fetched of its TaskManagers, 10 s apart at most
+(``metrics.fetcher.update-interval``): asking more often gives nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stream_jobs.rest import Cluster, ClusterError, Spread
+from stream_jobs.rest import Cluster, Spread
 
 Turn = Callable[[], Awaitable[None]]
 """Waits until the next request may be sent."""
@@ -85,8 +85,12 @@ async def names_of(cluster: Cluster, job_id: str, turn: Turn) -> Names:
     return found
 
 
-async def figures_of(cluster: Cluster, job_id: str, names: Names, turn: Turn) -> Figures:
-    """The run's figures. Raises :class:`~stream_jobs.rest.FlinkRestError`."""
+async def figures_of(cluster: Cluster, job_id: str, names: Names, turn: Turn) -> tuple[Figures, bool]:
+    """The run's figures, and whether every vertex had metrics of these names: one that is restarted has none.
+
+    Raises :class:`~stream_jobs.rest.FlinkRestError`.
+    """
+    complete = True
     await turn()
     of_job = await cluster.job_metrics(job_id, _OF_JOB)
     spreads: list[tuple[str, Spread]] = []
@@ -94,10 +98,9 @@ async def figures_of(cluster: Cluster, job_id: str, names: Names, turn: Turn) ->
         for piece in _pieces(wanted):
             await turn()
             answer = await cluster.vertex_spreads(job_id, vertex, piece)
-            if not answer:
-                raise ClusterError(cluster.address, 200, f"the vertex {vertex} has no metrics of these names any more")
+            complete = complete and bool(answer)
             spreads += answer.items()
-    return figures(of_job, spreads)
+    return figures(of_job, spreads), complete
 
 
 def figures(of_job: Mapping[str, float | None], spreads: Iterable[tuple[str, Spread]]) -> Figures:
