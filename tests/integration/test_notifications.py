@@ -293,11 +293,16 @@ async def test_a_target_is_told_what_it_wants_of_the_jobs_that_it_wants_and_of_n
     await bench.call("PUT", f"/notifications/{off['id']}", json={"enabled": False})
     await bench.end(await bench.run(other), State.LOST, "away")
     await bench.read()
+    # Nobody was told of the failure before, so another one is not the same trouble to anybody.
+    await bench.end(await bench.run(mine), State.FAILED, "again")
+    await bench.read()
 
     listed = (await bench.call("GET", "/notifications/sent"))["data"]["records"]
     assert sorted((one["target"], one["title"]) for one in listed) == [
+        ("all", "Job 'mine' failed"),
         ("all", "Job 'other' was lost"),
         ("lost", "Job 'other' was lost"),
+        ("mine", "Job 'mine' failed"),
     ]
     assert (await bench.call("GET", "/notifications/sent", params={"state": "SENT"}))["data"]["total"] == 0
     refused = await bench.call("GET", "/notifications/sent", params={"state": "LOST"})

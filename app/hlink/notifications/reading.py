@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -37,14 +38,14 @@ _OF_A_JOB = (Kind.FAILED, Kind.LOST)
 
 
 async def begin(database: Database) -> None:
-    """Set the cursor to now, unless there is one."""
+    """Set the cursor, unless there is one; of what was before a target, nobody is told."""
     async with database.read() as session:
         if await session.get(EventCursor, _CURSOR) is not None:
             return
         now = (await session.exec(select(now_ms()))).one()
     try:
         async with database.write() as session:
-            session.add(EventCursor(id=_CURSOR, event_id=first_id_of(now)))
+            session.add(EventCursor(id=_CURSOR, event_id=first_id_of(now - OVERLAP_MS)))
     except IntegrityError:
         return  # another replica began at the same moment
 
@@ -65,9 +66,12 @@ async def read_events(database: Database, settings: Settings) -> None:
         events = await _unread(session, cursor.event_id)
         names = await names_of(session, {job_id_of(subject) for _, subject in events})
         news: list[News] = []
+        heard_since = await _heard_since(session)
         for event, subject in events:
-            news += await _news_of(session, event, job_id_of(subject), names, now, settings)
             session.add(ReadEvent(event_id=event.id))
+            if heard_since is None or (event.at or 0) < heard_since:
+                continue
+            news += await _news_of(session, event, job_id_of(subject), names, now, settings)
         news += await _recovered(session, now, settings)
         await troubles.write(session, news)
         if len(events) < _MOST:
@@ -78,7 +82,7 @@ async def read_events(database: Database, settings: Settings) -> None:
 
 
 async def _anything_to_do(session: AsyncSession) -> bool:
-    if (await session.exec(select(Target.id).where(Target.del_flag == 1).limit(1))).first() is None:
+    if await _heard_since(session) is None:
         return False
     cursor = await session.get(EventCursor, _CURSOR)
     if cursor is None:
@@ -90,6 +94,11 @@ async def _anything_to_do(session: AsyncSession) -> bool:
     if (await session.exec(_open(_OF_A_JOB).limit(1))).first() is not None:
         return True
     return bool(await _unread(session, cursor.event_id, 1))
+
+
+async def _heard_since(session: AsyncSession) -> int | None:
+    """Since when there has been a target that is told of what happens; None while there is none."""
+    return (await session.exec(select(func.min(Target.since)).where(Target.del_flag == 1))).one()
 
 
 async def _unread(session: AsyncSession, from_id: int, most: int = _MOST) -> Sequence[tuple[Event, str]]:
