@@ -21,6 +21,8 @@ from typing import Annotated, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from stream_jobs import causes
+
 
 class FlinkRestError(Exception):
     """Base of what this module raises. ``address`` is the cluster's, without credentials."""
@@ -246,6 +248,19 @@ class JobException(_Answer):
     def root_cause(self) -> str:
         """See :func:`root_cause`."""
         return root_cause(self.stacktrace) or self.name
+
+    @property
+    def told(self) -> str:
+        """What it means and what helps, with the root cause; see :mod:`stream_jobs.causes`."""
+        return causes.told(self.stacktrace, self.root_cause)
+
+
+class Spread(_Answer):
+    """A metric over a vertex's subtasks."""
+
+    sum: Measured = None
+    min: Measured = None
+    max: Measured = None
 
 
 class SubtaskPressure(_Answer):
@@ -491,6 +506,17 @@ class Cluster:
             return [str(metric["id"]) for metric in answer]
         except (TypeError, KeyError):
             raise self._garbage(path) from None
+
+    async def vertex_spreads(self, job_id: str, vertex_id: str, names: Sequence[str]) -> dict[str, Spread]:
+        """Metrics of a vertex by name, each with its sum, minimum and maximum over the subtasks, in one request.
+
+        The names must be among :meth:`vertex_metric_names`: for one that is not, Flink answers with nothing at all.
+        """
+        path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
+        answer = await self._get(path, job_id=job_id, get=",".join(names), agg="sum,min,max")
+        if not isinstance(answer, list) or not all(isinstance(one, dict) and "id" in one for one in answer):
+            raise self._garbage(path)
+        return {str(one["id"]): self._read(Spread, one) for one in answer}
 
     async def back_pressure(self, job_id: str, vertex_id: str) -> BackPressure:
         """How busy and how held up a vertex is."""

@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "job_metrics": (JOB, ["a"]),
     "vertex_metrics": (JOB, "v", ["a"]),
     "vertex_metric_names": (JOB, "v"),
+    "vertex_spreads": (JOB, "v", ["a"]),
     "back_pressure": (JOB, "v"),
     "watermarks": (JOB, "v"),
     "savepoint_status": (JOB, "t"),

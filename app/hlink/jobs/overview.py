@@ -114,6 +114,7 @@ async def _flink(cluster: Cluster, run: Run) -> dict[str, Any]:
             {
                 "at": one.timestamp,
                 "rootCause": one.root_cause,
+                "told": one.told,
                 "task": one.task_name,
                 "taskManager": one.task_manager,
             }

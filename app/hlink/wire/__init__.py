@@ -29,6 +29,7 @@ from app.hlink.wire.functions import (
 )
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
+from app.hlink.wire.notifications import NotificationQuery, NotificationView, TargetChange, TargetView
 from app.hlink.wire.savepoints import (
     RetentionBody,
     RetentionView,
@@ -94,6 +95,8 @@ __all__ = [
     "JobTable",
     "JobView",
     "JsonField",
+    "NotificationQuery",
+    "NotificationView",
     "Option",
     "Page",
     "Paging",
@@ -115,6 +118,8 @@ __all__ = [
     "TableQuery",
     "TableUse",
     "TableView",
+    "TargetChange",
+    "TargetView",
     "TextId",
     "TopicSample",
     "TypeList",

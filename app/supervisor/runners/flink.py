@@ -373,7 +373,7 @@ class FlinkRunner:
             savepoint = latest.external_path
         restarts = metrics.get("numRestarts")
         return _Details(
-            exception=failures[0].root_cause if failures else None,
+            exception=failures[0].told if failures else None,
             checkpoint=newest.external_path if newest else None,
             checkpoint_at=newest.trigger_timestamp if newest else None,
             savepoint=savepoint,
