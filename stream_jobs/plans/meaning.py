@@ -281,7 +281,11 @@ class _Reader:
             if one.get("type") not in ("WatermarkPushDown", "SourceWatermark", "ProjectPushDown")
         ]
         rows = [place, _telling(options)] if self._names.strict else []
-        return {"place": digest(place)}, digest(abilities), Stream(tuple(columns), digest("scan", table, rows, abilities))
+        return (
+            {"place": digest(place)},
+            digest(abilities),
+            Stream(tuple(columns), digest("scan", table, rows, abilities)),
+        )
 
     def _calc(self, operator: Operator, inputs: Sequence[Stream]) -> tuple[dict[str, str], str, Stream]:
         (rows,) = inputs
@@ -346,7 +350,14 @@ class _Reader:
             windowing = operator.spec.get("windowing")
         keys = [rows.columns[index] for index in operator.spec["grouping"]]
         calls = [self._call(call, seen.columns) for call in operator.spec["aggCalls"]]
-        looked_at = ("grouping", "aggCalls", "windowing", "namedWindowProperties", "localAggInputRowType", "configuration")
+        looked_at = (
+            "grouping",
+            "aggCalls",
+            "windowing",
+            "namedWindowProperties",
+            "localAggInputRowType",
+            "configuration",
+        )
         held = {
             "key": digest(keys),
             "aggregates": digest(calls, self._plain(operator, *looked_at)),
@@ -467,9 +478,7 @@ def _telling(options: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in options.items()
-        if name not in _PLACE_OPTIONS
-        and not name.startswith(_NEUTRAL_OPTIONS)
-        and not name.endswith(_NEUTRAL_ENDINGS)
+        if name not in _PLACE_OPTIONS and not name.startswith(_NEUTRAL_OPTIONS) and not name.endswith(_NEUTRAL_ENDINGS)
     }
 
 

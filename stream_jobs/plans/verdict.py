@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from stream_jobs.plans.graph import Operator, PlanGraph, options_of, read, table_name
 from stream_jobs.plans.meaning import Holding, materializes, stateful
-from stream_jobs.plans.numbering import Compared, Planned, compared
+from stream_jobs.plans.numbering import Planned, compared
 
 MAX_PARALLELISM = "pipeline.max-parallelism"
 PARALLELISM = "parallelism.default"
@@ -41,8 +41,8 @@ DROPPED = frozenset({Verdict.INCOMPATIBLE, Verdict.LOST})
 class OperatorVerdict:
     """The verdict on one operator.
 
-    ``operator`` says what it is, ``sinks`` and ``sources`` are the tables before and behind it; ``columns`` are named in
-    ``operator``. ``remedy`` is empty where nothing is to be done. ``number`` is that of the compiled plan.
+    ``operator`` says what it is; its rows come from the tables ``sources`` and end in ``sinks``. ``remedy`` is empty
+    where nothing is to be done. ``number`` is that of the compiled plan.
     """
 
     number: int
@@ -139,7 +139,14 @@ def judge(before: Setting | None, after: Setting, saved: Sequence[SavedOperator]
     holding = {number for number, one in old.operators.items() if one.kind == "sink"} if saved is None else held
     unclaimed = (holding or set()) - set(new.operators)
     if not obstacle:
-        mixed = [one for one in judged if one.verdict in DROPPED and one.number in new.operators]
+        mixed = [
+            one
+            for one in judged
+            if one.verdict in DROPPED
+            and (there := new.operators.get(one.number)) is not None
+            # The kind is in the name, too.
+            and there.kind == old.operators[one.number].kind
+        ]
         if mixed:
             obstacle = (
                 f"The state of {mixed[0].operator} would be read by another operator, which has its number "
@@ -339,11 +346,8 @@ class _Comparison:
         found: set[int] = set()
         for number in self._new.operators:
             above = self._new.operators[number].inputs
-            own = judged.get(number)
             fresh = number not in judged and stateful(self._new.operators[number]) and not self._taken(number)
-            if all(one in found and not _spoiled(judged.get(one)) for one in above) and not fresh:
-                found.add(number)
-            elif own is None and not above and not fresh:
+            if not fresh and all(one in found and not _spoiled(judged.get(one)) for one in above):
                 found.add(number)
         return found
 
@@ -427,9 +431,7 @@ _NAMES = {
 _KEY = re.compile(r"(?:groupBy|partitionBy|key|where)=\[(?P<key>[^\]]*)\]")
 
 
-def _told(
-    operator: Operator, plan: PlanGraph, verdict: Verdict, reason: str, remedy: str = ""
-) -> OperatorVerdict:
+def _told(operator: Operator, plan: PlanGraph, verdict: Verdict, reason: str, remedy: str = "") -> OperatorVerdict:
     sinks, sources = plan.sinks[operator.number], plan.sources[operator.number]
     return OperatorVerdict(
         operator.number, _named(operator, sinks), tuple(sorted(sources)), tuple(sorted(sinks)), verdict, reason, remedy
@@ -450,7 +452,9 @@ def _named(operator: Operator, sinks: frozenset[str]) -> str:
 
 
 def _quoted(operator: Operator) -> str:
-    return operator.description.replace("default_catalog.default_database.", "").replace("default_catalog, default_database, ", "")
+    return operator.description.replace("default_catalog.default_database.", "").replace(
+        "default_catalog, default_database, ", ""
+    )
 
 
 def _place_of(operator: Operator) -> str:

@@ -25,6 +25,7 @@ from app.hlink.jars import service as jars
 from app.hlink.jars.models import StoredJar
 from app.hlink.jobs import versions
 from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
+from app.hlink.jobs.judgement import goes_on_from, numbered
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.planner import refusal
@@ -223,7 +224,7 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
-        session.add(_version(draft.job, draft.links, 1, digest_of(definition, draft.job.id), made))
+        session.add(_version(draft.job, draft.links, None, digest_of(definition, draft.job.id), made))
     return draft.job
 
 
@@ -260,7 +261,7 @@ async def update(engine: Engine, view: JobView) -> Updated:
         number = before.number if before else 0
         if is_new:
             number += 1
-            session.add(_version(draft.job, draft.links, number, digest, made))
+            session.add(_version(draft.job, draft.links, before, digest, made))
         active = await active_run(session, subject_of(job.id))
         running = await session.get(JobVersion, active.spec["version"]) if active else None
     return Updated(job, number, is_new, running.number if running else None)
@@ -307,6 +308,8 @@ class Ready:
     version: JobVersion
     known: JobVersion | None
     """The newest version that was stored when this was checked; ``version`` is another one when it has to be made."""
+    notice: str = ""
+    """What becomes of the state that it goes on from, against the service's advice."""
 
 
 async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
@@ -352,7 +355,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
             prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
-        version = _version(job, links, version.number + 1 if version else 1, digest, made)
+        version = _version(job, links, version, digest, made)
     else:
         await check_outside(engine, cluster, definition, freed=freed)
     return Ready(job, _spec(job, cluster, version, definition), version, known)
@@ -369,6 +372,8 @@ async def settle_version(session: AsyncSession, job: Ready) -> None:
         raise Conflict(f"Job {job.job.name!r} was changed while it was being started: run it again")
     if job.version is not job.known:
         session.add(job.version)
+    if job.notice:
+        session.add(JobMessage(job_id=job.job.id, message=job.notice))
 
 
 async def run(engine: Engine, job_id: int) -> Run:
@@ -385,13 +390,14 @@ async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
     ``restore`` is the savepoint or checkpoint that it goes on from.
 
     Raises:
+        InvalidInput: that state would be lost or misread.
         Conflict: it runs already, or was changed at this moment.
         RunFailed: it was started and came to nothing.
     """
-    spec = job.spec if restore is None else {**job.spec, "restore": restore}
+    job = await goes_on_from(engine, job, restore)
     async with engine.database.write() as session:
         await settle_version(session, job)
-        made = await create_run(session, KIND, subject_of(job.job.id), spec)
+        made = await create_run(session, KIND, subject_of(job.job.id), job.spec)
     crash_point("run.created")
     engine.supervisor.kick(made)
     return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S, known=made))
@@ -435,16 +441,22 @@ def _spec(job: StoredJob, cluster: Cluster, version: JobVersion, definition: Job
     return spec
 
 
-def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest: str, made: Prepared) -> JobVersion:
+def _version(
+    job: StoredJob, links: Sequence[JobTableLink], before: JobVersion | None, digest: str, made: Prepared
+) -> JobVersion:
+    """The version behind ``before``, whose operators keep their numbers."""
+    called = [asdict(function) for function in made.functions]
+    plan = numbered(made.compiled, called, before)
     return JobVersion(
         job_id=job.id,
-        number=number,
+        number=before.number + 1 if before is not None else 1,
         digest=digest,
         script=made.script,
-        compiled=made.compiled,
+        compiled=plan.compiled,
         options=dict(made.options),
         definition=versions.definition_of(job, links),
-        functions=[asdict(function) for function in made.functions],
+        functions=called,
+        highest_operator=plan.highest,
     )
 
 

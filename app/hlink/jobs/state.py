@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import Conflict, Unavailable
+from app.hlink.jobs.judgement import goes_on_from
 from app.hlink.jobs.models import JobVersion, subject_of
 from app.hlink.jobs.service import ANSWER_WITHIN_S, Engine, RunFailed, find, ready, settle_version, settled, start
 from app.hlink.jobs.submission import state_at
@@ -95,7 +96,7 @@ async def restart(engine: Engine, job_id: int) -> Restarted:
     if before.state in (State.CREATED, State.SUBMITTING) or before.desired is Desired.STOPPED:
         doing = "being started" if before.desired is Desired.RUNNING else "being stopped or restarted"
         raise Conflict(f"Job {found.job.name!r} is {doing}: wait until that has ended", run_id=before.id)
-    prepared = await ready(engine, job_id, replaces=before)
+    prepared = await goes_on_from(engine, await ready(engine, job_id, replaces=before), running=before)
     async with engine.database.write() as session:
         await settle_version(session, prepared)
         asked = await request_restart(session, subject, prepared.spec)

@@ -38,6 +38,9 @@ from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
 from stream_jobs.sql.ddl import PLACEHOLDER
 from stream_jobs.sql.diagnosis import Refusal
 
+LEAVES = "leaves_state_of"
+"""In a run's spec: the run whose state it does not take over, although it comes behind it."""
+_RECOVERY = "execution.state-recovery."
 _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
 
 
@@ -78,7 +81,7 @@ class PlanSubmitter:
             used = await _tables_of(session, version) if PLACEHOLDER in version.compiled else ()
             authorization = await clusters.authorization(session, str(run.spec["flink_url"]))
         secrets = secrets_of_tables(map(to_definition, used), str(version.job_id))
-        options = {**version.options, **await _restored_from(self._planner, run), **_target(run)}
+        options = {**_own_options(version, run), **await _restored_from(self._planner, run), **_target(run)}
         try:
             functions = await self._functions(version, str(run.spec["flink_url"]))
             answer = await self._planner.execute(
@@ -198,7 +201,7 @@ async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
     Flink accepts a savepoint that lacks a file, and fails later, for ever: it is refused before.
     """
     path = run.spec.get("restore")
-    if path is None:
+    if path is None or _leaves_state(run):
         return {}
     try:
         found = await state_at(planner, path)
@@ -213,6 +216,18 @@ async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
         "execution.state-recovery.path": str(found.get("path", path)),
         "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
     }
+
+
+def _own_options(version: JobVersion, run: Run) -> Mapping[str, str]:
+    """The version's options; without the savepoint that it names where the run is to start without state."""
+    if "restore" in run.spec and (run.spec["restore"] is None or _leaves_state(run)):
+        return {name: value for name, value in version.options.items() if not name.startswith(_RECOVERY)}
+    return version.options
+
+
+def _leaves_state(run: Run) -> bool:
+    """Whether it was allowed that the run leaves the state of the one before; a run that follows it takes its own."""
+    return run.predecessor_id is not None and run.spec.get(LEAVES) == run.predecessor_id
 
 
 def _called(version: JobVersion) -> list[Function]:

@@ -27,6 +27,7 @@ from app.hlink.wire.functions import (
     FunctionView,
     Uploaded,
 )
+from app.hlink.wire.impact import ChangedJob, JobImpact, OperatorImpact
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.savepoints import SavepointView
@@ -55,6 +56,7 @@ __all__ = [
     "Answer",
     "AuditQuery",
     "AuditRecord",
+    "ChangedJob",
     "ClusterAddition",
     "ClusterAdditionBody",
     "ClusterChange",
@@ -82,11 +84,13 @@ __all__ = [
     "JarUpload",
     "JarUploaded",
     "JobEntity",
+    "JobImpact",
     "JobPreview",
     "JobQuery",
     "JobTable",
     "JobView",
     "JsonField",
+    "OperatorImpact",
     "Option",
     "Page",
     "Paging",
