@@ -18,8 +18,9 @@ from stream_jobs.plans.graph import Operator, PlanGraph, options_of, row_fields,
 
 STATELESS = frozenset(
     {
-        "calc", "python-calc", "exchange", "union", "watermark-assigner", "mini-batch-assigner", "local-group-aggregate",
-        "local-window-aggregate", "lookup-join", "correlate", "python-correlate", "expand", "drop-update-before", "values",
+        "calc", "python-calc", "exchange", "union", "watermark-assigner", "mini-batch-assigner",
+        "local-group-aggregate", "local-window-aggregate", "lookup-join", "correlate", "python-correlate", "expand",
+        "drop-update-before", "values",
     }
 )  # fmt: skip
 """Kinds of operators that hold nothing. All others are taken to hold something."""
@@ -60,8 +61,8 @@ class Stream:
 class Holding:
     """What an operator is, as digests.
 
-    ``held`` is what its state consists of, part by part: an operator with other parts cannot take it over. ``rule`` is how
-    it goes on with it. ``rows`` are the rows that come in.
+    ``held`` is what its state consists of, part by part: an operator with other parts cannot take it over. ``rule`` is
+    how it goes on with it. ``rows`` are the rows that come in.
     """
 
     held: Mapping[str, str]
@@ -351,13 +352,8 @@ class _Reader:
         keys = [rows.columns[index] for index in operator.spec["grouping"]]
         calls = [self._call(call, seen.columns) for call in operator.spec["aggCalls"]]
         looked_at = (
-            "grouping",
-            "aggCalls",
-            "windowing",
-            "namedWindowProperties",
-            "localAggInputRowType",
-            "configuration",
-        )
+            "grouping", "aggCalls", "windowing", "namedWindowProperties", "localAggInputRowType", "configuration",
+        )  # fmt: skip
         held = {
             "key": digest(keys),
             "aggregates": digest(calls, self._plain(operator, *looked_at)),

@@ -1,8 +1,8 @@
 """The numbers of operators over a job's life: the same operator keeps its own, and none is ever another's.
 
-Flink names the state of an operator ``<number>_<what it is>``. An operator is the same when what it holds consists of the
-same parts (:class:`~stream_jobs.plans.meaning.Holding`): then it can take its state over. One that holds something else gets
-a number that no operator of the job has had, so that state can be left behind, and is never misread.
+Flink names the state of an operator ``<number>_<what it is>``. An operator is the same when what it holds consists of
+the same parts (:class:`~stream_jobs.plans.meaning.Holding`): then it can take its state over. One that holds something
+else gets a number that no operator of the job has had, so that state can be left behind, and is never misread.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EDGE = re.compile(r'("source"\s*:\s*)(\d+)(\s*,\s*"target"\s*:\s*)(\d+)(\s*,\s*
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A compiled plan whose operators have their numbers for good; ``highest`` is the greatest that the job has given."""
+    """A compiled plan whose operators have their numbers for good; ``highest`` is the greatest of the job so far."""
 
     compiled: str
     highest: int
@@ -62,8 +62,8 @@ def counterparts(
 ) -> dict[int, int]:
     """The number in the old plan of each operator of the new one that is the same.
 
-    Of several that hold the same, those are taken together that mean the same; else those whose rows come in by the same
-    filters and joins, or end in the same tables, or follow one another.
+    Of several that hold the same, those are taken together that mean the same; else those whose rows come in by the
+    same filters and joins, or end in the same tables, or follow one another.
     """
     before, after = compared(old, new, old_functions, new_functions)
     found: dict[int, int] = {}
@@ -83,7 +83,7 @@ def counterparts(
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What an operator holds, as far as it can be taken over (``loose``), and as far as it means the same (``strict``)."""
+    """What an operator holds: as far as it can be taken over (``loose``), as far as it means the same (``strict``)."""
 
     loose: Holding
     strict: Holding

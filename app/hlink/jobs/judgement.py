@@ -1,4 +1,4 @@
-"""Whether a run may go on from a state: judged before anything is touched, refused where it would be lost or misread."""
+"""Whether a run may go on from a state: judged first, and refused where it would be lost or misread."""
 
 from __future__ import annotations
 

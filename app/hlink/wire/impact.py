@@ -22,7 +22,7 @@ class OperatorImpact(Wire):
 class JobImpact(Wire):
     """What becomes of a job's state when it is changed and started from it."""
 
-    restores: bool = Field(description="whether all of it goes on and means what it meant; else a restart is refused")
+    restores: bool = Field(description="whether all of it goes on as it is; else a restart is refused")
     summary: str
     state_of_version: int | None = Field(None, alias="stateOfVersion", description="the version that gathered it")
     state_path: OptionalText = Field(
@@ -34,4 +34,4 @@ class JobImpact(Wire):
 class ChangedJob(JobEntity):
     """The answer of ``/jobs/updateDO``; beside what is published, what the change means to the state that the job has."""
 
-    impact: JobImpact | None = Field(None, description="null where there is no state, or nothing becomes of it")
+    impact: JobImpact | None = Field(None, description="null without a state, or without a change")
