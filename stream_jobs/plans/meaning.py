@@ -261,7 +261,7 @@ class _Reader:
         return []
 
     def _made(self, operator: Operator, held: Mapping[str, str], rule: str, inputs: Sequence[Stream]) -> Stream:
-        """The rows of an operator that makes rows of its own. What a column is does not depend on which rows there are."""
+        """The rows of an operator that makes its own. What a column is does not depend on which rows there are."""
         base = digest(operator.kind, dict(held), rule, [one.rows for one in inputs])
         fields = row_fields(operator.spec.get("outputType", ""))
         return Stream(tuple(digest(operator.kind, dict(held), index) for index in range(len(fields))), base)

@@ -32,6 +32,6 @@ class JobImpact(Wire):
 
 
 class ChangedJob(JobEntity):
-    """The answer of ``/jobs/updateDO``; beside what is published, what the change means to the state that the job has."""
+    """The answer of ``/jobs/updateDO``; beside what is published, what the change means to the job's state."""
 
     impact: JobImpact | None = Field(None, description="null without a state, or without a change")
