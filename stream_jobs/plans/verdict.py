@@ -237,7 +237,11 @@ class _Comparison:
                 judged[number] = self._judged(operator)
         sound = self._sound(judged)
         for number, one in list(judged.items()):
-            if one.verdict is Verdict.KEPT and number not in sound:
+            if (
+                one.verdict is Verdict.KEPT
+                and number not in sound
+                and not _only_transactions(self._old.operators[number])
+            ):
                 judged[number] = self._behind(one)
         new = [
             _told(
@@ -261,7 +265,11 @@ class _Comparison:
         if not self._taken(number):
             return self._dropped(operator)
         before, after = self._before[number].strict, self._after[number].strict
-        if before.whole == after.whole:
+        alike = before.whole == after.whole
+        if _only_transactions(operator):
+            # Which rows come to be written next is nothing to those that were written.
+            alike = before.identity == after.identity
+        if alike:
             return _told(operator, self._old, Verdict.KEPT, "it holds the same, of the same rows")
         return _told(
             operator, self._old, Verdict.OTHER_MEANING, self._other_meaning(operator, before, after), _TO_GO_ON
@@ -359,6 +367,10 @@ class _Comparison:
             "twice or not at all",
             remedy=_TO_GO_ON,
         )
+
+
+def _only_transactions(operator: Operator) -> bool:
+    return operator.kind == "sink" and not materializes(operator)
 
 
 def _spoiled(one: OperatorVerdict | None) -> bool:
