@@ -11,7 +11,7 @@ import asyncio
 import json
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +21,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
 from psycopg import sql
 
 from stream_jobs.definitions import (
@@ -328,12 +329,18 @@ class Bench:
                 if status in ("FAILED", "RESTARTING", "FAILING"):
                     found = await self.cluster.exceptions(flink_id)
                     return found[0].root_cause if found else status
-                async with self.asking:
-                    committed = await asyncio.to_thread(self.admin.list_group_offsets, list(groups))
-                offsets = [of.get(partition) for of in committed.values()]
-                if all(offset is not None and offset.offset >= rows for offset in offsets):
+                if await self._committed(groups, partition, rows):
                     return ""
                 await asyncio.sleep(0.5)
+
+    async def _committed(self, groups: Sequence[str], partition: TopicPartition, rows: int) -> bool:
+        async with self.asking:
+            try:
+                found = await asyncio.to_thread(self.admin.list_group_offsets, list(groups))
+            except CoordinatorNotAvailableError:  # nobody has committed anything yet
+                return False
+        offsets = [of.get(partition) for of in found.values()]
+        return all(offset is not None and offset.offset >= rows for offset in offsets)
 
     async def stop(self, flink_id: str, folder: str, *, drain: bool) -> str:
         """Stops the job with a savepoint, and says where that is."""
@@ -393,7 +400,7 @@ class Outcome:
         return [sink for sink in self.restored if sink not in fresh or self.said != KEPT]
 
     def as_if_all_was_kept(self) -> bool:
-        """Whether the job has, for every key of the later rows, what it would have had of all rows, and nothing else."""
+        """Whether it has, for each key of the later rows, what it would have of all rows, and nothing else."""
         return not self.failure and all(
             self.of_later[sink].keys() <= self.restored[sink].keys()
             and self.restored[sink].items() <= self.of_all[sink].items()

@@ -252,7 +252,7 @@ async def _updated(engine: Engine, found: Updated) -> Answer[ChangedJob]:
     if found.running is not None and found.running != found.version:
         msg += f" The job goes on with version {found.running} until it is canceled and run again."
     impact = await impact_of.impact_of_version(engine, found.job.id, found.version)
-    if impact is not None:
+    if impact is not None and not impact.restores:
         msg += f" {impact.summary}"
     return Answer(msg=msg, data=ChangedJob(**_common(Found(found.job, (), None, None, found.version)), impact=impact))
 
