@@ -21,7 +21,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError
+from kafka.errors import RetriableError
 from psycopg import sql
 
 from stream_jobs.definitions import (
@@ -337,7 +337,7 @@ class Bench:
         async with self.asking:
             try:
                 found = await asyncio.to_thread(self.admin.list_group_offsets, list(groups))
-            except CoordinatorNotAvailableError:  # nobody has committed anything yet
+            except RetriableError:  # nobody has committed anything yet
                 return False
         offsets = [of.get(partition) for of in found.values()]
         return all(offset is not None and offset.offset >= rows for offset in offsets)

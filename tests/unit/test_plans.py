@@ -1,4 +1,4 @@
-"""Compiled plans compared: which operator is which, and what becomes of its state. Plans as Flink writes them, made small."""
+"""Compiled plans compared: which operator is which, what becomes of its state. Plans as Flink's, made small."""
 
 from __future__ import annotations
 
