@@ -106,6 +106,7 @@ family = Family(
         "POST /ds/schemaAnalysisDO": Need(Role.EDITOR, audited=False),
         "POST /ds/schemaInferDO": Need(Role.EDITOR, audited=False),
         "POST /ds/test": Need(Role.EDITOR, audited=False),
+        "POST /jobs/impact": Need(Role.EDITOR, audited=False),
         "POST /jobs/preview": Need(Role.EDITOR, audited=False),
     },
 )

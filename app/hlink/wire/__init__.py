@@ -27,6 +27,7 @@ from app.hlink.wire.functions import (
     FunctionView,
     Uploaded,
 )
+from app.hlink.wire.impact import ChangedJob, JobImpact, OperatorImpact
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
 from app.hlink.wire.notifications import NotificationQuery, NotificationView, TargetChange, TargetView
@@ -63,6 +64,7 @@ __all__ = [
     "Answer",
     "AuditQuery",
     "AuditRecord",
+    "ChangedJob",
     "ClusterAddition",
     "ClusterAdditionBody",
     "ClusterChange",
@@ -90,6 +92,7 @@ __all__ = [
     "JarUpload",
     "JarUploaded",
     "JobEntity",
+    "JobImpact",
     "JobPreview",
     "JobQuery",
     "JobTable",
@@ -97,6 +100,7 @@ __all__ = [
     "JsonField",
     "NotificationQuery",
     "NotificationView",
+    "OperatorImpact",
     "Option",
     "Page",
     "Paging",
