@@ -267,6 +267,15 @@ class FakeFlink:
                 {"key": "web.tmpdir", "value": f"/tmp/flink-web-{self.life}"},
                 {"key": "execution.checkpointing.savepoint-dir", "value": "file:/savepoints"},
             ]
+        if path == "/overview":
+            slots = {"taskmanagers": 1, "slots-total": 8, "slots-available": 8 - len(self.live())}
+            counts = dict.fromkeys(("jobs-running", "jobs-finished", "jobs-cancelled", "jobs-failed"), 0)
+            return 200, {"flink-version": "2.3.0", **slots, **counts}
+        if path == "/savepoint-disposal":
+            self.disk.pop(json.loads(request.content)["savepoint-path"], None)
+            return 202, {"request-id": "d" * 32}
+        if path.startswith("/savepoint-disposal/"):
+            return 200, {"status": {"id": "COMPLETED"}, "operation": {}}
         found = re.fullmatch(r"/jobs/([0-9a-f]{32})(?:/(\w+)(?:/(\w+))?)?", path)
         assert found is not None, f"{request.method} {path} is not in the double"
         job_id, what, trigger = found.groups()
@@ -469,6 +478,16 @@ class FakeSubmitter:
             raise Unreachable("no planner is ready")
         kept = self._flink.disk.get(path)
         return Inspection(True, size=1) if kept and kept.whole else Inspection(False, "its metadata cannot be read")
+
+    async def savepoint_in(self, folder: str) -> str | None:
+        """The whole savepoint in a folder of its own."""
+        return next((path for path, kept in self._flink.disk.items() if kept.whole and f"{folder}/" in path), None)
+
+    async def remove_savepoint(self, folder: str) -> str | None:
+        """Delete what is in a folder of its own."""
+        for path in [path for path in self._flink.disk if f"{folder}/" in path]:
+            del self._flink.disk[path]
+        return None
 
     def _sending(self, run: Run, restore: str | None) -> Callable[[], bool | None]:
         life = self._flink.life

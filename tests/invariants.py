@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from app.supervisor import Desired, Event, Run, Savepoint, SavepointProgress, State, StopMode
+from app.supervisor import Desired, Event, Run, Savepoint, SavepointProgress, State
 from app.supervisor.runners.flink import SEEN
 from app.supervisor.transitions import ALLOWED, Seen
 from tests.fake_flink import FakeFlink
@@ -91,7 +92,7 @@ def states_follow_the_table(facts: Facts) -> None:
         told = [event.state for event in facts.events.get(run.id, ())]
         assert told, f"{_name(run)}: no event"
         assert told[0] is State.CREATED, f"{_name(run)} begins as {told[0]}"
-        for before, after in zip(told, told[1:], strict=False):
+        for before, after in pairwise(told):
             assert before is after or after in ALLOWED[before], f"{_name(run)}: {before} -> {after}"
         assert told[-1] is run.state, f"{_name(run)} is {run.state}, its events end with {told[-1]}"
 
@@ -103,9 +104,9 @@ def a_subject_has_one_active_run(facts: Facts) -> None:
 
 
 def a_complete_savepoint_is_there(facts: Facts) -> None:
-    """What the service calls a complete savepoint is whole, and stays: nobody has asked for its removal."""
+    """What the service calls a complete savepoint, and does not remove, is whole and stays."""
     for savepoint in facts.savepoints:
-        if savepoint.state is SavepointProgress.COMPLETED:
+        if savepoint.state is SavepointProgress.COMPLETED and getattr(savepoint, "removal", None) is None:
             kept = facts.flink.disk.get(savepoint.path or "")
             assert kept is not None, f"savepoint {savepoint.path} of {savepoint.subject} is not there"
             assert kept.whole, f"savepoint {savepoint.path} of {savepoint.subject} is not whole"
@@ -165,17 +166,20 @@ def every_savepoint_is_settled(facts: Facts) -> None:
     for savepoint in facts.savepoints:
         name = f"savepoint {savepoint.token} ({savepoint.purpose}) of {savepoint.subject}"
         assert savepoint.state is not SavepointProgress.PENDING, f"{name} is pending for ever"
-        if savepoint.state is SavepointProgress.COMPLETED:
+        if savepoint.state is not SavepointProgress.FAILED:
             assert savepoint.verified is True, f"{name} is complete and verified: {savepoint.verified}"
         else:
             assert savepoint.reason, f"{name} failed without a reason"
 
 
 def a_stop_with_savepoint_has_one(facts: Facts) -> None:
-    """A run that was stopped with a savepoint, and ended by that under Flink's eyes, says where it is."""
+    """A run that ended by a stop with savepoint, under Flink's eyes, says where it is, also when a cancel came after.
+
+    Such a stop takes the checkpoints away: the savepoint is all that is left of the state.
+    """
     jobs = {job.id: job for job in facts.flink.jobs.values()}
     for run in facts.runs:
-        if run.state is not State.FINISHED or run.stop_mode not in (StopMode.SAVEPOINT, StopMode.DRAIN):
+        if run.state is not State.FINISHED:
             continue
         made = [
             path

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 
 from app.supervisor import StopMode
 from app.supervisor.faults import POINTS
-from tests.fake_flink import Fault, FakeFlink, Job, SavepointFault, SubmissionFault
+from tests.fake_flink import FakeFlink, Fault, Job, SavepointFault, SubmissionFault
 from tests.world import World
 
 VARIABLE = "HLINK_STEPS"

@@ -311,5 +311,7 @@ def _story(facts: invariants.Facts) -> str:
             )
             for event in events
         ]
-    lines += [(entry.at, f"    Flink: {entry.job.subject} {entry.job.id[:6]} {entry.what}") for entry in facts.flink.ledger]
+    lines += [
+        (entry.at, f"    Flink: {entry.job.subject} {entry.job.id[:6]} {entry.what}") for entry in facts.flink.ledger
+    ]
     return "\n".join(f"{at:9.3f} {line}" for at, line in sorted(lines, key=lambda line: line[0])[-60:])
