@@ -64,6 +64,8 @@ class SupervisorMachine(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         steps += 1
+        if steps % 1000 == 0:
+            print(f"{steps} steps", flush=True)
         try:
             self.world.bury()
             self.world.check()

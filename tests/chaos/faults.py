@@ -174,10 +174,9 @@ def _full(stage: Stage) -> Iterator[str]:
     if os.path.ismount(folder):
         filler = folder / "filler"
         try:
-            with filler.open("wb") as file, contextlib.suppress(OSError):
+            with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
                     file.write(b"\0" * 4096)
-                    file.flush()
             yield "full"
         finally:
             filler.unlink(missing_ok=True)
