@@ -494,7 +494,7 @@ class Supervisor:
 
         A stop with savepoint takes the checkpoints away, so this savepoint may be all the state that there is.
         """
-        if run.stop_mode not in (StopMode.SAVEPOINT, StopMode.DRAIN) or run.stop_token is None:
+        if run.stop_token is None:
             return False
         path = run.savepoint or await self._runners[run.kind].find_savepoint(run, run.stop_token)
         if path is None:

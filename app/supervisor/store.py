@@ -167,7 +167,7 @@ async def _ask_to_stop(
         stop_mode=mode,
         stop_native=native,
         stop_requested_at=now_ms(),
-        stop_token=None,
+        # The token of an attempt that this replaces stays: its savepoint may still come, and is to be known then.
         stop_attempts=0,
         stop_attempted_at=None,
         successor=successor,
@@ -648,7 +648,9 @@ class Store:
         async with self._database.write() as session:
             settled = await _settle(session, savepoint.token, progress, path=path, reason=reason or None)
             if settled is not None:
-                self._tell(session, run, "savepoint", path or f"failed: {reason}")
+                # It may have gone on, or ended, while the savepoint was being made.
+                now = await session.get(Run, run.id, with_for_update=True)
+                self._tell(session, now or run, "savepoint", path or f"failed: {reason}")
                 await session.flush()
         return settled
 

@@ -32,6 +32,7 @@ from app.supervisor import (
     request_stop,
     savepoints,
 )
+from app.supervisor.runners.base import Outcome, Report
 from app.supervisor.transitions import Seen
 from tests.outside import Outside, OutsideRunner
 
@@ -542,6 +543,53 @@ async def test_given_a_savepoint_that_fails_then_it_says_why_and_the_run_goes_on
     (failed,) = await kept(database)
     assert (failed.state, failed.reason) == (SavepointProgress.FAILED, "disk full")
     assert (await now(supervisor, run)).state is State.RUNNING
+
+
+async def test_given_a_stop_whose_savepoint_does_not_end_when_a_cancel_replaces_it_then_the_savepoint_ends_with_the_run(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    class Slow(OutsideRunner):
+        async def stop(self, run: Run, mode: StopMode) -> Report:
+            return await super().stop(run, mode) if mode is StopMode.CANCEL else Report(Outcome.UNDER_WAY)
+
+    supervisor.register("test", Slow(outside))
+    run = await submit(database)
+    await ticks(supervisor)
+    await stop(database, StopMode.SAVEPOINT)
+    await ticks(supervisor)
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor, 2)
+
+    (asked,) = await kept(database)
+    assert (await now(supervisor, run)).state is State.CANCELED
+    assert (asked.state, asked.reason) == (SavepointProgress.FAILED, "the run was canceled before it was complete")
+
+
+async def test_given_a_savepoint_that_fails_after_its_run_has_ended_then_the_event_tells_the_runs_state(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    class Slow(OutsideRunner):
+        async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
+            asked.set()
+            await ended.wait()
+            return Report(Outcome.FAILED, cause="the job has ended")
+
+    supervisor.register("test", Slow(outside))
+    run = await submit(database)
+    await ticks(supervisor)
+    async with database.write() as session:
+        await request_savepoint(session, "job:1")
+    await supervisor.tick()
+    await asked.wait()
+    outside.becomes(Seen.FAILED)
+    await supervisor.tick()
+    await supervisor.wait(run.id, lambda run: run.state.ended)
+    ended.set()
+    await supervisor.settled()
+
+    assert (await story(supervisor, run))[-2:] == ["state: FAILED", "savepoint: FAILED"]
 
 
 async def test_given_nothing_that_runs_then_a_savepoint_is_refused(database: Database) -> None:

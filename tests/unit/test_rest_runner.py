@@ -258,6 +258,21 @@ async def test_given_a_savepoint_that_failed_then_the_attempt_failed_with_its_ca
     assert (report.outcome, report.cause) == (Outcome.FAILED, "b.B: disk full")
 
 
+async def test_given_a_job_that_ended_by_its_savepoint_when_a_cancel_came_after_then_the_savepoint_is_known(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    run = run_on(flink, state=State.STOPPING, stop_token=TOKEN, stop_mode=StopMode.CANCEL)
+    has(flink, job(run, "FINISHED", end_time=5))
+    has_details(flink, run)
+    flink.by_path[f"/jobs/{run.external_id}/savepoints/{TOKEN}"] = {
+        "status": {"id": "COMPLETED"},
+        "operation": {"location": f"file:/savepoints/{TOKEN}/savepoint-1"},
+    }
+
+    seen = (await runner.observe([run]))[run.id]
+    assert (seen.seen, seen.savepoint) == (Seen.FINISHED, f"file:/savepoints/{TOKEN}/savepoint-1")
+
+
 async def test_given_nowhere_to_put_a_savepoint_then_the_attempt_fails_with_the_remedy(
     flink: Answers, runner: FlinkRunner
 ) -> None:

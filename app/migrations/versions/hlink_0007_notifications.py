@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "hlink_0007_notifications"
+revision = "hlink_0007"
 down_revision = "hlink_0006"
 branch_labels = None
 depends_on = None

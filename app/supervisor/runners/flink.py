@@ -383,12 +383,13 @@ class FlinkRunner:
             complete=(
                 bool(failures) and failures[0].timestamp >= job.end_time
                 if state is Seen.FAILED
-                else state is not Seen.FINISHED or not _stops_with_savepoint(run) or savepoint is not None
+                else state is not Seen.FINISHED or run.stop_token is None or savepoint is not None
             ),
         )
 
     async def _savepoint_of_stop(self, cluster: Cluster, run: Run) -> str | None:
-        if run.savepoint is not None or run.stop_token is None or not _stops_with_savepoint(run):
+        # Whatever is asked for by now: a cancel may have come after the stop that made it.
+        if run.savepoint is not None or run.stop_token is None:
             return run.savepoint
         status = await cluster.savepoint_status(run.external_id, run.stop_token)
         if status is not None:
@@ -488,7 +489,3 @@ def _likeness(job: JobSummary) -> tuple[str, int, int]:
 
 def _format(native: bool) -> SavepointFormat:
     return SavepointFormat.NATIVE if native else SavepointFormat.CANONICAL
-
-
-def _stops_with_savepoint(run: Run) -> bool:
-    return run.stop_mode in (StopMode.SAVEPOINT, StopMode.DRAIN)
