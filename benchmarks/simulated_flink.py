@@ -352,7 +352,7 @@ async def _converse(
             body = await reader.readexactly(int(length.group(1))) if length else b""
             parts = urlsplit(target)
             status, value = answer(Request(method, parts.path, parse_qs(parts.query), body))
-            content = json.dumps(value).encode()
+            content = json.dumps(value, separators=(",", ":")).encode()
             writer.write(
                 b"HTTP/1.1 %d X\r\nContent-Type: application/json; charset=UTF-8\r\nContent-Length: %d\r\n\r\n%b"
                 % (status, len(content), content)

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from app.errors import DatabaseFailure, NotFound
 from app.metrics import FAULTS, TICKS
 from app.supervisor import store
 from app.supervisor.faults import check_the_wish, crash_point
+from app.supervisor.looks import freshen
 from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.runners.base import (
     AlreadySubmitted,
@@ -85,6 +86,20 @@ class Pace:
     """How many submissions run at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place, and the runs there: those to look at, and those that something is being done for."""
+
+    runner: Runner
+    place: str
+    runs: list[Run] = field(default_factory=list)
+    passed_over: list[Run] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return id(self.runner), self.place
+
+
 class _Waiter:
     """Somebody who waits for a change of a run."""
 
@@ -107,6 +122,8 @@ class Supervisor:
         self._runners: dict[str, Runner] = {}
         self._loop: asyncio.Task[None] | None = None
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
+        # What a look compared and found the same: the same two objects need not be compared in the next look.
+        self._same: dict[tuple[int, str], dict[int, tuple[Run, Observation]]] = {}
         self._acts: dict[int, asyncio.Task[None]] = {}
         self._carries: dict[int, asyncio.Task[None]] = {}
         self._submission_slots = asyncio.Semaphore(self.pace.submissions)
@@ -172,6 +189,8 @@ class Supervisor:
                 if row is None:
                     async with self._database.read() as session:
                         row = await session.get(model, row_id)
+                        if isinstance(row, Run):
+                            await freshen(session, [row])
                 if row is None:
                     raise NotFound(f"There is no {model.__name__.lower()} {row_id}", id=row_id)
                 left = deadline - time.monotonic()
@@ -253,7 +272,7 @@ class Supervisor:
     async def tick(self) -> None:
         """Hold the runs and set off what is due. Does not wait for what it set off: see :meth:`settled`."""
         held = await self._store.hold()
-        places: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
+        places: dict[tuple[int, str], _Place] = {}
         needed: set[str] = set()
         for run in held.runs:
             runner = self._runners.get(run.kind)
@@ -263,21 +282,27 @@ class Supervisor:
                 continue
             place = runner.place(run)
             needed.add(place)
+            at = places.get((id(runner), place))
+            if at is None:
+                at = places[id(runner), place] = _Place(runner, place)
             if run.id in self._acts:
+                at.passed_over.append(run)
                 continue
             if run.state is State.CREATED:
                 self._act(run.id, self._bring_up(runner, run))
                 continue
-            places.setdefault((id(runner), place), (runner, place, []))[2].append(run)
-        for key, (runner, place, runs) in places.items():
-            if key not in self._looks:  # otherwise the last look has not been answered yet
-                look = asyncio.create_task(self._look(runner, place, runs, held.now))
+            at.runs.append(run)
+        for key, at in places.items():
+            if at.runs and key not in self._looks:  # otherwise the last look has not been answered yet
+                look = asyncio.create_task(self._look(at, held.now))
                 self._looks[key] = look
                 look.add_done_callback(partial(self._look_ended, key))
         for savepoint, run in await self._store.unsettled_savepoints():
             self._carry(savepoint, run, held.now)
         for gone in self._unreachable.keys() - needed:
             del self._unreachable[gone]
+        for left in self._same.keys() - places.keys():
+            del self._same[left]
         self._ticked_at = time.monotonic()
 
     async def settled(self) -> None:
@@ -348,8 +373,9 @@ class Supervisor:
             elif current.desired is Desired.STOPPED:
                 await self._bring_down(runner, current, held.now)
 
-    async def _look(self, runner: Runner, place: str, runs: list[Run], now: int) -> None:
+    async def _look(self, at: _Place, now: int) -> None:
         """Look at one place's runs, record what is seen, and set off what follows."""
+        runner, place, runs = at.runner, at.place, at.runs
         try:
             observations = await self._observe(runner, runs)
         except Unreachable as unreachable:
@@ -361,16 +387,32 @@ class Supervisor:
             self._unreachable[place] = f"{type(error).__name__}: {error}"
             return
         self._note_reachable(place)
-        seen = [(run, observations[run.id]) for run in runs if run.id in observations and run.id not in self._acts]
+        unchanged, others, due = [], at.passed_over, []
+        before, same = self._same.get(at.key, {}), {}
+        for run in runs:
+            what = observations.get(run.id)
+            if what is None or run.id in self._acts:
+                others.append(run)
+                continue
+            compared = before.get(run.id)
+            if compared is None or compared[0] is not run or compared[1] is not what:
+                if what.seen is Seen.UNKNOWN or store.is_changed(run, what):
+                    others.append(run)
+                    due.append((run, what))
+                    continue
+                compared = run, what
+            same[run.id] = compared
+            unchanged.append(run)
+            if run.desired is Desired.STOPPED:
+                due.append((run, what))
+        self._same[at.key] = same
         try:
-            await self._store.record_unchanged(
-                [run for run, what in seen if what.seen is not Seen.UNKNOWN and not store.is_changed(run, what)]
-            )
+            await self._store.record_look(place, unchanged, others)
         except (SQLAlchemyError, DatabaseFailure):
             logger.exception("observations of %s could not be recorded", place)
             return
-        for run, what in seen:
-            if what.seen is Seen.UNKNOWN or store.is_changed(run, what) or run.desired is Desired.STOPPED:
+        for run, what in due:
+            if run.id not in self._acts:
                 self._act(run.id, self._follow(runner, run, what, place, now))
 
     async def _follow(self, runner: Runner, run: Run, what: Observation, place: str, now: int) -> None:

@@ -20,6 +20,7 @@ from app.database import Database, now_ms
 from app.errors import Conflict
 from app.metrics import TRANSITIONS
 from app.supervisor.faults import crash_point
+from app.supervisor.looks import Looks, forget_old, freshen, oldest
 from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.runners.base import Inspection, Observation
 from app.supervisor.transitions import (
@@ -186,13 +187,16 @@ async def latest_runs(session: AsyncSession, subjects: Collection[str]) -> dict[
         )
         for run in await session.exec(select(Run).where(col(Run.id).in_(newest))):
             found[run.subject] = run
+    await freshen(session, found.values())
     return found
 
 
 async def history(session: AsyncSession, subject: str, limit: int = 50) -> Sequence[Run]:
     """The subject's runs, newest first."""
     query = select(Run).where(Run.subject == subject).order_by(col(Run.id).desc()).limit(limit)
-    return (await session.exec(query)).all()
+    runs = (await session.exec(query)).all()
+    await freshen(session, runs)
+    return runs
 
 
 async def events(session: AsyncSession, run_id: int, after: int = 0, limit: int = 500) -> Sequence[Event]:
@@ -211,13 +215,10 @@ class Census:
 
 async def census(session: AsyncSession) -> Census:
     counts = (await session.exec(select(Run.state, func.count()).group_by(col(Run.state)))).all()
-    oldest, now = (
-        await session.exec(
-            select(func.min(Run.observed_at), now_ms()).where(_ACTIVE, col(Run.observed_at).is_not(None))
-        )
-    ).one()
+    seen_at, now = await oldest(session)
     return Census(
-        {State(state): count for state, count in counts}, max(0.0, (now - oldest) / 1000) if oldest is not None else 0.0
+        {State(state): count for state, count in counts},
+        max(0.0, (now - seen_at) / 1000) if seen_at is not None else 0.0,
     )
 
 
@@ -239,11 +240,16 @@ class Store:
         self._database = database
         self.owner = owner
         self._lease_ms = int(lease_s * 1000)
+        self._looks = Looks(owner)
+        self._known: Mapping[int, Run] = {}
 
     # Leases
 
     async def hold(self) -> Held:
-        """Take the runs that nobody holds, renew what is held when half of its time is over, and read them all."""
+        """Take the runs that nobody holds, renew what is held when half of its time is over, and give them all.
+
+        Of those that were given before only what was changed since, by whomever, is read again.
+        """
         async with self._database.read() as session:
             due = await session.exec(select(Run.id).where(_ACTIVE, or_(self._free(), self._worn())).limit(1))
             anything_due = due.first() is not None
@@ -253,14 +259,30 @@ class Store:
                 await session.exec(
                     update(Run)
                     .where(_ACTIVE, self._worn())
-                    .values(lease_until=now_ms() + self._lease_ms)
+                    # Nobody has to read a run again because of this.
+                    .values(lease_until=now_ms() + self._lease_ms, revision=Run.revision)
                     .execution_options(synchronize_session=False)
                 )
             crash_point("lease.claimed")
         async with self._database.read() as session:
-            runs = (await session.exec(select(Run).where(_ACTIVE, Run.lease_owner == self.owner))).all()
+            mine = await session.exec(select(Run.id, Run.revision).where(_ACTIVE, Run.lease_owner == self.owner))
+            revisions: dict[int, int] = dict(mine.all())
+            known = {
+                run_id: run for run_id, run in self._known.items() if revisions.get(run_id) == run.revision
+            }
+            for run in await self._read(session, [run_id for run_id in revisions if run_id not in known]):
+                known[run.id] = run
             now = (await session.exec(select(now_ms()))).one()
-        return Held(now, runs)
+        self._known = known
+        return Held(now, list(known.values()))
+
+    async def _read(self, session: AsyncSession, ids: Sequence[int]) -> Sequence[Run]:
+        """Those of the runs that are still held."""
+        mine = select(Run).where(_ACTIVE, Run.lease_owner == self.owner)
+        found: list[Run] = []
+        for start in range(0, len(ids), _CHUNK):
+            found += (await session.exec(mine.where(col(Run.id).in_(ids[start : start + _CHUNK])))).all()
+        return found
 
     async def hold_one(self, run_id: int) -> Held:
         """Take one run at once; no run when it has ended or somebody else holds it."""
@@ -302,6 +324,8 @@ class Store:
             for run in claimed.scalars().all():
                 if before[run.id] not in (None, self.owner):
                     self._tell(session, run, "taken over", f"from {before[run.id]}, whose lease ended")
+        if free:
+            await forget_old(session)
         await session.flush()
 
     # Changes
@@ -529,6 +553,7 @@ class Store:
             "observed": observation.raw,
             "observed_at": now_ms(),
             "observed_from": place,
+            "look_id": None,
             "missing_since": None,
         }
         async with self._database.write() as session:
@@ -551,19 +576,10 @@ class Store:
             crash_point("transition.uncommitted")
         return recorded
 
-    async def record_unchanged(self, runs: Sequence[Run]) -> None:
-        """Note that these were looked at and are as they were: one statement, no events."""
-        ids = [run.id for run in runs]
-        if not ids:
-            return
+    async def record_look(self, place: str, unchanged: Sequence[Run], others: Sequence[Run]) -> None:
+        """Note that a place was looked at: ``unchanged`` runs were seen as they are, ``others`` of it were not."""
         async with self._database.write() as session:
-            for start in range(0, len(ids), _CHUNK):
-                await session.exec(
-                    update(Run)
-                    .where(_ACTIVE, col(Run.lease_owner) == self.owner, col(Run.id).in_(ids[start : start + _CHUNK]))
-                    .values(observed_at=now_ms())
-                    .execution_options(synchronize_session=False)
-                )
+            await self._looks.note(session, place, unchanged, others)
 
     async def record_missing(self, run: Run, observation: Observation, place: str) -> Run | None:
         """Note that the outside system answered and did not know the run, for the first time in a row."""
@@ -574,6 +590,7 @@ class Store:
             observed=observation.raw,
             observed_at=now_ms(),
             observed_from=place,
+            look_id=None,
             missing_since=now_ms(),
         )
 
@@ -584,7 +601,7 @@ class Store:
 
     async def _move(self, session: AsyncSession, run: Run, target: State, **columns: Any) -> Run | None:
         if target in ENDED:
-            columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None}
+            columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None, "look_id": None}
         if target is State.RUNNING:
             columns |= {"started_at": func.coalesce(Run.started_at, now_ms())}
         allowed = col(Run.state).in_(sources(target))

@@ -25,7 +25,7 @@ from stream_jobs.rest import (
     ClusterUnreachable,
     FlinkRestError,
     JobNotFound,
-    JobSummary,
+    JobState,
     SavepointFormat,
     SavepointState,
 )
@@ -116,6 +116,8 @@ class FlinkRunner:
         self._address = address
         self._looked: dict[str, _Looked] = {}
         self._ended_at: dict[str, float] = {}
+        self._forgot_at = time.monotonic()
+        self._observed: dict[str, tuple[JobState, Observation]] = {}
 
     def place(self, run: Run) -> str:
         """The cluster's address."""
@@ -141,8 +143,8 @@ class FlinkRunner:
                 found = await self._search(cluster, runs)
                 if found:
                     return found
-            jobs = {job.id: job for job in await cluster.jobs()}
-            seen = {run.id: _observation(jobs[run.external_id]) for run in runs if run.external_id in jobs}
+            jobs = {job.id: job for job in await cluster.job_states()}
+            seen = {run.id: self._observation(jobs[run.external_id]) for run in runs if run.external_id in jobs}
             missing = [run for run in runs if run.external_id not in jobs]
             if missing:
                 seen |= await self._search(cluster, missing)
@@ -233,7 +235,7 @@ class FlinkRunner:
         return found
 
     async def _add_details(
-        self, cluster: Cluster, runs: Sequence[Run], jobs: Mapping[str, JobSummary], seen: dict[int, Observation]
+        self, cluster: Cluster, runs: Sequence[Run], jobs: Mapping[str, JobState], seen: dict[int, Observation]
     ) -> None:
         now = time.monotonic()
         known = [run for run in runs if run.external_id in jobs]
@@ -271,10 +273,12 @@ class FlinkRunner:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DETAILS_S):
                     await asyncio.gather(*map(add, wanted))
-        for job_id in [one for one, looked in self._looked.items() if now - looked.at > _FORGET_S]:
-            self._forget(job_id)
+        if now - self._forgot_at > _FORGET_S / 10:
+            self._forgot_at = now
+            for job_id in [one for one, looked in self._looked.items() if now - looked.at > _FORGET_S]:
+                self._forget(job_id)
 
-    async def _details(self, cluster: Cluster, run: Run, job: JobSummary) -> _Details:
+    async def _details(self, cluster: Cluster, run: Run, job: JobState) -> _Details:
         state = SEEN.get(job.state)
         try:
             failures, checkpoints, metrics = await asyncio.gather(
@@ -353,7 +357,21 @@ class FlinkRunner:
         configuration = await cluster.configuration()
         return next((configuration[option] for option in SAVEPOINT_DIR_OPTIONS if configuration.get(option)), None)
 
-    def _has_changed(self, job: JobSummary, now: float) -> bool:
+    def _observation(self, job: JobState) -> Observation:
+        """What a job's state says; the same object for the same state, so that the caller can tell at once."""
+        before = self._observed.get(job.id)
+        if before is not None and before[0] == job:
+            return before[1]
+        made = Observation(
+            seen=SEEN.get(job.state, Seen.UNCLEAR),
+            raw=job.state[:32],
+            tasks_running=job.tasks_running,
+            tasks_total=job.tasks_total,
+        )
+        self._observed[job.id] = job, made
+        return made
+
+    def _has_changed(self, job: JobState, now: float) -> bool:
         looked = self._looked.get(job.id)
         if looked is None or looked.like != _likeness(job):
             return True
@@ -368,7 +386,7 @@ class FlinkRunner:
         ]
         return [min(due, key=lambda entry: entry[0])[1]] if due else []
 
-    def _remember(self, job: JobSummary, now: float) -> None:
+    def _remember(self, job: JobState, now: float) -> None:
         before = self._looked.get(job.id)
         like = _likeness(job)
         changed_at = before.changed_at if before is not None and before.like == like else now
@@ -377,19 +395,11 @@ class FlinkRunner:
     def _forget(self, job_id: str) -> None:
         self._looked.pop(job_id, None)
         self._ended_at.pop(job_id, None)
+        self._observed.pop(job_id, None)
 
 
-def _observation(job: JobSummary) -> Observation:
-    return Observation(
-        seen=SEEN.get(job.state, Seen.UNCLEAR),
-        raw=job.state[:32],
-        tasks_running=job.tasks.running,
-        tasks_total=job.tasks.total,
-    )
-
-
-def _likeness(job: JobSummary) -> tuple[str, int, int]:
-    return job.state, job.last_modification, job.tasks.running
+def _likeness(job: JobState) -> tuple[str, int, int]:
+    return job.state, job.last_modification, job.tasks_running
 
 
 def _stops_with_savepoint(run: Run) -> bool:
