@@ -58,6 +58,14 @@ _LOOKS_S = (0.003, 0.003, 0.003, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.3
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 
 
+_AT_ONCE = 50
+"""Observations that are recorded in one transaction at most: others are to have their turn to write."""
+
+
+def _only_to_record(run: Run, what: Observation) -> bool:
+    return what.seen is not Seen.UNKNOWN and run.desired is Desired.RUNNING
+
+
 def _is_submitted(run: Run) -> bool:
     return run.state not in NOT_YET_SUBMITTED
 
@@ -275,21 +283,21 @@ class Supervisor:
         places: dict[tuple[int, str], _Place] = {}
         needed: set[str] = set()
         for run in held.runs:
-            runner = self._runners.get(run.kind)
+            runner, run_id = self._runners.get(run.kind), run.id
             if runner is None:
-                if run.id not in self._acts:
-                    self._act(run.id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
+                if run_id not in self._acts:
+                    self._act(run_id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
                 continue
             place = runner.place(run)
             needed.add(place)
             at = places.get((id(runner), place))
             if at is None:
                 at = places[id(runner), place] = _Place(runner, place)
-            if run.id in self._acts:
+            if run_id in self._acts:
                 at.passed_over.append(run)
                 continue
             if run.state is State.CREATED:
-                self._act(run.id, self._bring_up(runner, run))
+                self._act(run_id, self._bring_up(runner, run))
                 continue
             at.runs.append(run)
         for key, at in places.items():
@@ -390,18 +398,19 @@ class Supervisor:
         unchanged, others, due = [], at.passed_over, []
         before, same = self._same.get(at.key, {}), {}
         for run in runs:
-            what = observations.get(run.id)
-            if what is None or run.id in self._acts:
+            run_id = run.id
+            what = observations.get(run_id)
+            if what is None or run_id in self._acts:
                 others.append(run)
                 continue
-            compared = before.get(run.id)
+            compared = before.get(run_id)
             if compared is None or compared[0] is not run or compared[1] is not what:
                 if what.seen is Seen.UNKNOWN or store.is_changed(run, what):
                     others.append(run)
                     due.append((run, what))
                     continue
                 compared = run, what
-            same[run.id] = compared
+            same[run_id] = compared
             unchanged.append(run)
             if run.desired is Desired.STOPPED:
                 due.append((run, what))
@@ -411,9 +420,31 @@ class Supervisor:
         except (SQLAlchemyError, DatabaseFailure):
             logger.exception("observations of %s could not be recorded", place)
             return
+        due = [(run, what) for run, what in due if run.id not in self._acts]
+        news = [(run, what) for run, what in due if _only_to_record(run, what)]
+        if len(news) > 1:
+            for start in range(0, len(news), _AT_ONCE):
+                self._record_all(news[start : start + _AT_ONCE], place)
+            due = [(run, what) for run, what in due if not _only_to_record(run, what)]
         for run, what in due:
-            if run.id not in self._acts:
-                self._act(run.id, self._follow(runner, run, what, place, now))
+            self._act(run.id, self._follow(runner, run, what, place, now))
+
+    def _record_all(self, news: Sequence[tuple[Run, Observation]], place: str) -> None:
+        """Record what was seen of several runs in one transaction, and of each alone when that fails."""
+
+        async def record() -> None:
+            crash_point("observation.unrecorded")
+            await self._store.record_all(news, place)
+
+        recording = asyncio.create_task(record())
+
+        async def settle(run: Run, what: Observation) -> None:
+            await asyncio.wait([recording])
+            if recording.exception() is not None:
+                await self._store.record(run, what, place)
+
+        for run, what in news:
+            self._act(run.id, settle(run, what))
 
     async def _follow(self, runner: Runner, run: Run, what: Observation, place: str, now: int) -> None:
         """Do what an observation asks for."""

@@ -241,7 +241,7 @@ class Store:
         self.owner = owner
         self._lease_ms = int(lease_s * 1000)
         self._looks = Looks(owner)
-        self._known: Mapping[int, Run] = {}
+        self._known: Mapping[int, tuple[int, Run]] = {}
 
     # Leases
 
@@ -268,13 +268,13 @@ class Store:
             mine = await session.exec(select(Run.id, Run.revision).where(_ACTIVE, Run.lease_owner == self.owner))
             revisions: dict[int, int] = dict(mine.all())
             known = {
-                run_id: run for run_id, run in self._known.items() if revisions.get(run_id) == run.revision
+                run_id: before for run_id, before in self._known.items() if revisions.get(run_id) == before[0]
             }
             for run in await self._read(session, [run_id for run_id in revisions if run_id not in known]):
-                known[run.id] = run
+                known[run.id] = run.revision, run
             now = (await session.exec(select(now_ms()))).one()
         self._known = known
-        return Held(now, list(known.values()))
+        return Held(now, [run for _, run in known.values()])
 
     async def _read(self, session: AsyncSession, ids: Sequence[int]) -> Sequence[Run]:
         """Those of the runs that are still held."""
@@ -542,6 +542,21 @@ class Store:
 
         The reason of a failure is what the outside system gave as its root cause.
         """
+        async with self._database.write() as session:
+            recorded = await self._record(session, run, observation, place)
+            await session.flush()
+            crash_point("transition.uncommitted")
+        return recorded
+
+    async def record_all(self, seen: Sequence[tuple[Run, Observation]], place: str) -> Sequence[Run | None]:
+        """What :meth:`record` does, for several in one transaction: a whole cluster may change at once."""
+        async with self._database.write() as session:
+            recorded = [await self._record(session, run, observation, place) for run, observation in seen]
+            await session.flush()
+            crash_point("transition.uncommitted")
+        return recorded
+
+    async def _record(self, session: AsyncSession, run: Run, observation: Observation, place: str) -> Run | None:
         target = following(run.state, observation.seen)
         news = {
             name: value
@@ -556,24 +571,21 @@ class Store:
             "look_id": None,
             "missing_since": None,
         }
-        async with self._database.write() as session:
-            if target is not None:
-                reason = (observation.exception or run.exception) if target is State.FAILED else None
-                recorded = await self._move(session, run, target, reason=reason, **columns)
-            else:
-                recorded = await _update(session, run.id, self._mine(run), **columns)
-            if recorded is None:
-                return None
-            if "savepoint" in news:
-                await self._settle_stop_savepoint(session, recorded)
-            if target is not None:
-                self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}")
-            elif observation.raw != run.observed:
-                self._tell(session, recorded, "observed", f"{observation.raw} at {place}")
-            if "exception" in news and target is not State.FAILED:
-                self._tell(session, recorded, "exception", observation.exception)
-            await session.flush()
-            crash_point("transition.uncommitted")
+        if target is not None:
+            reason = (observation.exception or run.exception) if target is State.FAILED else None
+            recorded = await self._move(session, run, target, reason=reason, **columns)
+        else:
+            recorded = await _update(session, run.id, self._mine(run), **columns)
+        if recorded is None:
+            return None
+        if "savepoint" in news:
+            await self._settle_stop_savepoint(session, recorded)
+        if target is not None:
+            self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}")
+        elif observation.raw != run.observed:
+            self._tell(session, recorded, "observed", f"{observation.raw} at {place}")
+        if "exception" in news and target is not State.FAILED:
+            self._tell(session, recorded, "exception", observation.exception)
         return recorded
 
     async def record_look(self, place: str, unchanged: Sequence[Run], others: Sequence[Run]) -> None:

@@ -1,8 +1,8 @@
 """Runs on Flink clusters: observed and stopped over REST, submitted by whoever can (the planner, for SQL).
 
 One request to a cluster and look, however many jobs: ``/jobs/overview``. What an operator needs beside it (root
-cause, newest checkpoint, restarts) is fetched for a job when something about it has changed, and otherwise for one
-job and look in turn, so that each checkpoint's path is known for the day when the JobManager is gone.
+cause, newest checkpoint, restarts) is fetched for a job when something about it has changed. Otherwise the newest
+checkpoint is fetched for one job every few seconds in turn, for the day when the JobManager is gone.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ _AT_ONCE = 6
 _DETAILS_S = 3.0
 _STALE_S = 4.0  # Flink answers for a job's details from a cache of 3 s
 _IN_TURN_S = 30.0
+_TURN_S = 5.0  # between two jobs in turn: observing is to cost a cluster little more than one request a look
 _FORGET_S = 600.0
 
 _TAIL_CHARACTERS = 64 * 1024
@@ -117,6 +118,7 @@ class FlinkRunner:
         self._looked: dict[str, _Looked] = {}
         self._ended_at: dict[str, float] = {}
         self._forgot_at = time.monotonic()
+        self._next_turn: dict[str, float] = {}
         self._observed: dict[str, tuple[JobState, Observation]] = {}
 
     def place(self, run: Run) -> str:
@@ -144,11 +146,19 @@ class FlinkRunner:
                 if found:
                     return found
             jobs = {job.id: job for job in await cluster.job_states()}
-            seen = {run.id: self._observation(jobs[run.external_id]) for run in runs if run.external_id in jobs}
-            missing = [run for run in runs if run.external_id not in jobs]
+            known: list[tuple[Run, JobState]] = []
+            missing: list[Run] = []
+            seen: dict[int, Observation] = {}
+            for run in runs:
+                job = jobs.get(run.external_id)
+                if job is None:
+                    missing.append(run)
+                else:
+                    known.append((run, job))
+                    seen[run.id] = self._observation(job)
             if missing:
                 seen |= await self._search(cluster, missing)
-            await self._add_details(cluster, runs, jobs, seen)
+            await self._add_details(cluster, known, seen)
         except (ClusterUnreachable, ClusterError) as error:  # an answer that is not Flink's says nothing of jobs
             raise Unreachable(str(error)) from error
         return seen
@@ -235,21 +245,24 @@ class FlinkRunner:
         return found
 
     async def _add_details(
-        self, cluster: Cluster, runs: Sequence[Run], jobs: Mapping[str, JobState], seen: dict[int, Observation]
+        self, cluster: Cluster, known: Sequence[tuple[Run, JobState]], seen: dict[int, Observation]
     ) -> None:
         now = time.monotonic()
-        known = [run for run in runs if run.external_id in jobs]
-        ended = {run.id: run for run in known if seen[run.id].seen in _ENDS}
+        ended = {run.id: (run, job) for run, job in known if SEEN.get(job.state) in _ENDS}
         # A job that was just submitted has no history yet, and somebody waits for it to run.
-        settled = [run for run in known if run.id not in ended and run.state is not State.SUBMITTING]
-        changed = [run for run in settled if self._has_changed(jobs[run.external_id], now)]
-        wanted = [*ended.values(), *changed][:MOST_DETAILS] or self._in_turn(settled, now)
+        changed = [
+            (run, job)
+            for run, job in known
+            if self._has_changed(job, now) and run.state is not State.SUBMITTING and run.id not in ended
+        ]
+        wanted = [*ended.values(), *changed][:MOST_DETAILS]
+        if not wanted:
+            await self._add_in_turn(cluster, known, seen, now)
         slots = asyncio.Semaphore(_AT_ONCE)
         # An end is recorded once and then never looked at again, so it is recorded with its details or not yet.
         ends = {run_id: seen.pop(run_id) for run_id in ended}
 
-        async def add(run: Run) -> None:
-            job = jobs[run.external_id]
+        async def add(run: Run, job: JobState) -> None:
             async with slots:
                 details = await self._details(cluster, run, job)
             if run.id in ended:
@@ -272,7 +285,7 @@ class FlinkRunner:
             # What takes longer is given up and comes in the next look.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DETAILS_S):
-                    await asyncio.gather(*map(add, wanted))
+                    await asyncio.gather(*(add(run, job) for run, job in wanted))
         if now - self._forgot_at > _FORGET_S / 10:
             self._forgot_at = now
             for job_id in [one for one, looked in self._looked.items() if now - looked.at > _FORGET_S]:
@@ -378,13 +391,28 @@ class FlinkRunner:
         # Details may have come from a cache that was older than the change: they are fetched once more.
         return looked.at < looked.changed_at + _STALE_S <= now
 
-    def _in_turn(self, known: Sequence[Run], now: float) -> list[Run]:
+    async def _add_in_turn(
+        self, cluster: Cluster, known: Sequence[tuple[Run, JobState]], seen: dict[int, Observation], now: float
+    ) -> None:
+        """The newest checkpoint of the one job whose details are oldest: nothing else changes behind a state."""
+        if now < self._next_turn.get(cluster.address, 0.0):
+            return
         due = [
-            (looked.at, run)
-            for run in known
-            if (looked := self._looked.get(run.external_id)) is not None and now - looked.at > _IN_TURN_S
+            (looked.at, run, job)
+            for run, job in known
+            if (looked := self._looked.get(job.id)) is not None and now - looked.at > _IN_TURN_S
         ]
-        return [min(due, key=lambda entry: entry[0])[1]] if due else []
+        if not due:
+            return
+        self._next_turn[cluster.address] = now + _TURN_S
+        _, run, job = min(due, key=lambda entry: entry[0])
+        with contextlib.suppress(FlinkRestError):  # the overview has answered: that stands without it
+            newest = (await cluster.checkpoints(job.id)).newest_usable
+            self._remember(job, now)
+            if newest is not None:
+                seen[run.id] = replace(
+                    seen[run.id], checkpoint=newest.external_path, checkpoint_at=newest.trigger_timestamp
+                )
 
     def _remember(self, job: JobState, now: float) -> None:
         before = self._looked.get(job.id)
