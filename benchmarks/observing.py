@@ -92,7 +92,9 @@ def observing(environment: Mapping[str, str], home: Path, postgres_url: str, siz
         figures |= _figures(f"{size}", seen)
     largest = max(sizes)
     with _schema(postgres_url) as url:
-        figures |= _figures(f"{largest}_postgresql", _observe(environment, home / f"postgresql-{largest}", largest, url))
+        figures |= _figures(
+            f"{largest}_postgresql", _observe(environment, home / f"postgresql-{largest}", largest, url)
+        )
     # The targets hold on both databases: each figure without a database's name is the worse of the two.
     figures[f"staleness_{largest}_sqlite_p99_s"] = figures[f"staleness_{largest}_p99_s"]
     figures[f"observe_{largest}_sqlite_cores"] = figures[f"observe_{largest}_cores"]
@@ -119,7 +121,9 @@ def _observe(environment: Mapping[str, str], home: Path, size: int, database_url
     with simulated(home / "savepoints", CLUSTERS) as flink:
         flink.add([{"cluster": job.cluster, "id": job.id, "name": job.name} for job in jobs])
         asyncio.run(_migrated(settings))
-        engine = create_engine(make_url(settings.database()).set(drivername=_SYNCHRONOUS[settings.database().drivername]))
+        engine = create_engine(
+            make_url(settings.database()).set(drivername=_SYNCHRONOUS[settings.database().drivername])
+        )
         _fill(engine, settings, jobs, flink.addresses)
         own = {**environment, "HLINK_HOME": str(home), "HLINK_DATABASE_URL": database_url}
         with ours.started(own, home / "service.log") as service, closing(engine.connect()) as database:

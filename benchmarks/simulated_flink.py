@@ -387,7 +387,9 @@ async def serve(world: World) -> None:
 
 
 def main() -> None:
-    reader = argparse.ArgumentParser(prog="python -m benchmarks.simulated_flink", description="Simulate Flink clusters.")
+    reader = argparse.ArgumentParser(
+        prog="python -m benchmarks.simulated_flink", description="Simulate Flink clusters."
+    )
     reader.add_argument("folder", type=Path, help="where savepoints go")
     reader.add_argument("--clusters", type=int, default=10)
     reader.add_argument("--slots", type=int, default=1000, help="slots of each cluster (default 1000)")

@@ -31,9 +31,7 @@ class Looks:
         self._owner = owner
         self._ids: dict[str, int] = {}
 
-    async def note(
-        self, session: AsyncSession, place: str, unchanged: Sequence[Run], others: Sequence[Run]
-    ) -> None:
+    async def note(self, session: AsyncSession, place: str, unchanged: Sequence[Run], others: Sequence[Run]) -> None:
         """Note a look at a place, in the caller's transaction.
 
         ``unchanged`` are the runs that it found as they were, ``others`` those of this place that it did not.
@@ -43,7 +41,7 @@ class Looks:
         for some in _chunks(gone):
             await session.exec(
                 update(Run)
-                .where(self._mine(), col(Run.id).in_(some), col(Run.look_id) == look)
+                .where(unlocked(self._mine(), col(Run.id).in_(some), col(Run.look_id) == look))
                 .values(look_id=None, observed_at=seen_at())
                 .execution_options(synchronize_session=False)
             )
@@ -52,7 +50,7 @@ class Looks:
         for some in _chunks(late):
             await session.exec(
                 update(Run)
-                .where(self._mine(), col(Run.id).in_(some))
+                .where(unlocked(self._mine(), col(Run.id).in_(some)))
                 .values(look_id=look, observed_at=now_ms())
                 .execution_options(synchronize_session=False)
             )
@@ -75,6 +73,14 @@ class Looks:
 
     def _mine(self) -> ColumnElement[bool]:
         return _ACTIVE & (col(Run.lease_owner) == self._owner)
+
+
+def unlocked(*which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Those runs that no other transaction holds (PostgreSQL), locked: for an UPDATE of many that never waits.
+
+    Whoever changes many and waits for one that another one has could be waited for by that one.
+    """
+    return col(Run.id).in_(select(Run.id).where(*which).with_for_update(skip_locked=True))
 
 
 def seen_at() -> ColumnElement[int]:

@@ -423,28 +423,39 @@ class Supervisor:
         due = [(run, what) for run, what in due if run.id not in self._acts]
         news = [(run, what) for run, what in due if _only_to_record(run, what)]
         if len(news) > 1:
-            for start in range(0, len(news), _AT_ONCE):
-                self._record_all(news[start : start + _AT_ONCE], place)
+            self._record_all(news, place)
             due = [(run, what) for run, what in due if not _only_to_record(run, what)]
         for run, what in due:
             self._act(run.id, self._follow(runner, run, what, place, now))
 
     def _record_all(self, news: Sequence[tuple[Run, Observation]], place: str) -> None:
-        """Record what was seen of several runs in one transaction, and of each alone when that fails."""
+        """Record what was seen of several runs, many in one transaction, and each alone where that fails."""
+        batches = [news[start : start + _AT_ONCE] for start in range(0, len(news), _AT_ONCE)]
+        done = [asyncio.get_running_loop().create_future() for _ in batches]
 
         async def record() -> None:
-            crash_point("observation.unrecorded")
-            await self._store.record_all(news, place)
+            # One after the other: whoever else wants to write has a turn in between.
+            for batch, together in zip(batches, done, strict=True):
+                crash_point("observation.unrecorded")
+                try:
+                    await self._store.record_all(batch, place)
+                except (SQLAlchemyError, DatabaseFailure) as error:
+                    logger.warning("%d observations of %s are recorded one by one: %s", len(batch), place, error)
+                    together.set_result(False)
+                else:
+                    together.set_result(True)
 
         recording = asyncio.create_task(record())
 
-        async def settle(run: Run, what: Observation) -> None:
-            await asyncio.wait([recording])
-            if recording.exception() is not None:
+        async def settle(run: Run, what: Observation, together: asyncio.Future[bool]) -> None:
+            either: list[asyncio.Future[Any]] = [recording, together]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not (together.done() and together.result()):
                 await self._store.record(run, what, place)
 
-        for run, what in news:
-            self._act(run.id, settle(run, what))
+        for batch, together in zip(batches, done, strict=True):
+            for run, what in batch:
+                self._act(run.id, settle(run, what, together))
 
     async def _follow(self, runner: Runner, run: Run, what: Observation, place: str, now: int) -> None:
         """Do what an observation asks for."""

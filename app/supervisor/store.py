@@ -20,7 +20,7 @@ from app.database import Database, now_ms
 from app.errors import Conflict
 from app.metrics import TRANSITIONS
 from app.supervisor.faults import crash_point
-from app.supervisor.looks import Looks, forget_old, freshen, oldest
+from app.supervisor.looks import Looks, forget_old, freshen, oldest, unlocked
 from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.runners.base import Inspection, Observation
 from app.supervisor.transitions import (
@@ -258,7 +258,7 @@ class Store:
                 await self._claim(session, self._free())
                 await session.exec(
                     update(Run)
-                    .where(_ACTIVE, self._worn())
+                    .where(unlocked(_ACTIVE, self._worn()))
                     # Nobody has to read a run again because of this.
                     .values(lease_until=now_ms() + self._lease_ms, revision=Run.revision)
                     .execution_options(synchronize_session=False)
@@ -267,9 +267,7 @@ class Store:
         async with self._database.read() as session:
             mine = await session.exec(select(Run.id, Run.revision).where(_ACTIVE, Run.lease_owner == self.owner))
             revisions: dict[int, int] = dict(mine.all())
-            known = {
-                run_id: before for run_id, before in self._known.items() if revisions.get(run_id) == before[0]
-            }
+            known = {run_id: before for run_id, before in self._known.items() if revisions.get(run_id) == before[0]}
             for run in await self._read(session, [run_id for run_id in revisions if run_id not in known]):
                 known[run.id] = run.revision, run
             now = (await session.exec(select(now_ms()))).one()

@@ -272,5 +272,7 @@ async def test_given_a_job_whose_state_is_no_text_then_that_is_not_flinks_answer
     job = {"jid": JOB, "name": "a", "state": 5, "start-time": 1, "end-time": -1, "last-modification": 7, "tasks": {}}
     flink.by_path["/jobs/overview"] = {"jobs": [job]}
 
-    with pytest.raises(ClusterError, match=r"this is not a JobSummary of Flink's: state: Input should be a valid string"):
+    with pytest.raises(
+        ClusterError, match=r"this is not a JobSummary of Flink's: state: Input should be a valid string"
+    ):
         await cluster.job_states()

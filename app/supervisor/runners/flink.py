@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -51,10 +52,10 @@ SAVEPOINT_DIR_OPTIONS = ("execution.checkpointing.savepoint-dir", "state.savepoi
 
 _NOT_YET = "Not all required tasks are currently running"
 
-MOST_DETAILS = 16
-"""For how many jobs of one look details are fetched; the others come in the next look."""
-_AT_ONCE = 6
-_DETAILS_S = 3.0
+MOST_DETAILS = 6
+"""For how many jobs of a cluster details are fetched at a time; the others come in the next looks."""
+_AT_ONCE = 4
+_DETAILS_S = 0.25
 _STALE_S = 4.0  # Flink answers for a job's details from a cache of 3 s
 _IN_TURN_S = 30.0
 _TURN_S = 5.0  # between two jobs in turn: observing is to cost a cluster little more than one request a look
@@ -119,6 +120,8 @@ class FlinkRunner:
         self._ended_at: dict[str, float] = {}
         self._forgot_at = time.monotonic()
         self._next_turn: dict[str, float] = {}
+        self._fetching: dict[str, asyncio.Task[tuple[tuple[str, int, int], _Details]]] = {}
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         self._observed: dict[str, tuple[JobState, Observation]] = {}
 
     def place(self, run: Run) -> str:
@@ -255,23 +258,31 @@ class FlinkRunner:
             for run, job in known
             if self._has_changed(job, now) and run.state is not State.SUBMITTING and run.id not in ended
         ]
-        wanted = [*ended.values(), *changed][:MOST_DETAILS]
-        if not wanted:
+        under_way = {job.id for _, job in known if job.id in self._fetching}
+        for run, job in [*ended.values(), *changed]:
+            if len(under_way) >= MOST_DETAILS:
+                break
+            if job.id not in under_way:
+                under_way.add(job.id)
+                self._fetching[job.id] = asyncio.create_task(self._fetch(cluster, run, job))
+        if not under_way:
             await self._add_in_turn(cluster, known, seen, now)
-        slots = asyncio.Semaphore(_AT_ONCE)
+        else:
+            # What takes longer goes on and comes in a later look: the status of all the others does not wait for it.
+            await asyncio.wait([self._fetching[job_id] for job_id in under_way], timeout=_DETAILS_S)
         # An end is recorded once and then never looked at again, so it is recorded with its details or not yet.
         ends = {run_id: seen.pop(run_id) for run_id in ended}
-
-        async def add(run: Run, job: JobState) -> None:
-            async with slots:
-                details = await self._details(cluster, run, job)
+        for run, job in known:
+            if job.id not in under_way or not self._fetching[job.id].done():
+                continue
+            like, details = self._fetching.pop(job.id).result()
             if run.id in ended:
-                first = self._ended_at.setdefault(run.external_id, now)
-                if not details.complete and now - first < _STALE_S:
-                    return  # Flink's cache is older than the job's end
-                self._forget(run.external_id)
+                first = self._ended_at.setdefault(job.id, now)
+                if like != _likeness(job) or (not details.complete and now - first < _STALE_S):
+                    continue  # they were fetched before the end, or Flink's cache is older than that
+                self._forget(job.id)
             else:
-                self._remember(job, now)
+                self._remember(job, now, fresh=run.observed != job.state)
             seen[run.id] = replace(
                 ends.get(run.id) or seen[run.id],
                 exception=details.exception,
@@ -280,16 +291,17 @@ class FlinkRunner:
                 savepoint=details.savepoint,
                 restarts=details.restarts,
             )
-
-        if wanted:
-            # What takes longer is given up and comes in the next look.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DETAILS_S):
-                    await asyncio.gather(*(add(run, job) for run, job in wanted))
         if now - self._forgot_at > _FORGET_S / 10:
             self._forgot_at = now
             for job_id in [one for one, looked in self._looked.items() if now - looked.at > _FORGET_S]:
                 self._forget(job_id)
+            for job_id in [one for one, task in self._fetching.items() if task.done() and one not in self._looked]:
+                del self._fetching[job_id]
+
+    async def _fetch(self, cluster: Cluster, run: Run, job: JobState) -> tuple[tuple[str, int, int], _Details]:
+        """A job's details, and what the job was like when they were asked for."""
+        async with self._slots[cluster.address]:
+            return _likeness(job), await self._details(cluster, run, job)
 
     async def _details(self, cluster: Cluster, run: Run, job: JobState) -> _Details:
         state = SEEN.get(job.state)
@@ -414,10 +426,14 @@ class FlinkRunner:
                     seen[run.id], checkpoint=newest.external_path, checkpoint_at=newest.trigger_timestamp
                 )
 
-    def _remember(self, job: JobState, now: float) -> None:
+    def _remember(self, job: JobState, now: float, *, fresh: bool = False) -> None:
+        """``fresh``: the job has just come into its state, so that the details may be from before that."""
         before = self._looked.get(job.id)
         like = _likeness(job)
-        changed_at = before.changed_at if before is not None and before.like == like else now
+        if before is not None:
+            changed_at = before.changed_at if before.like == like else now
+        else:
+            changed_at = now if fresh else now - _STALE_S
         self._looked[job.id] = _Looked(like, now, changed_at)
 
     def _forget(self, job_id: str) -> None:
