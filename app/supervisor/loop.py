@@ -56,6 +56,8 @@ NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
 _LOOKS_S = (0.003, 0.003, 0.003, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
+_LOOKS_AT_STOP_S = (*[0.01] * 100, *[0.02] * 50, *[0.05] * 40)
+"""The same while a savepoint is made at whose end somebody's job is down: four seconds, then the ticks go on."""
 
 
 _AT_ONCE = 50
@@ -583,13 +585,15 @@ class Supervisor:
             grace_s=self.pace.grace_s,
         )
 
-    async def _watch(self, runner: Runner, run: Run, settled: Callable[[Run], bool]) -> bool | None:
+    async def _watch(
+        self, runner: Runner, run: Run, settled: Callable[[Run], bool], pauses: Sequence[float] = _LOOKS_S
+    ) -> bool | None:
         """Look at one run more often than the ticks do, for a moment: somebody may be waiting for what comes.
 
         Returns whether its place knows it; None when that was not to be learnt.
         """
         known: bool | None = None
-        for pause in _LOOKS_S:
+        for pause in pauses:
             await asyncio.sleep(pause)
             try:
                 what = (await self._observe(runner, [run])).get(run.id)
@@ -640,7 +644,8 @@ class Supervisor:
             await self._store.record_failed_stop(run, report.cause or "no cause was given")
         crash_point("stop.noted")
         if begins and noted is not None and report.outcome is not Outcome.FAILED:
-            await self._watch(runner, noted, lambda run: run.state.ended)
+            pauses = _LOOKS_AT_STOP_S if noted.successor is not None else _LOOKS_S
+            await self._watch(runner, noted, lambda run: run.state.ended, pauses)
 
     # Savepoints
 

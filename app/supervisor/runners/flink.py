@@ -143,7 +143,7 @@ class FlinkRunner:
         """See the module. A run that the overview lacks is asked for by its id before it is called UNKNOWN."""
         cluster = self._cluster(runs[0])
         try:
-            if len(runs) == 1 and runs[0].state is State.SUBMITTING:
+            if len(runs) == 1 and runs[0].state in (State.SUBMITTING, State.STOPPING):
                 # Somebody waits, and the overview of a busy cluster is long.
                 found = await self._search(cluster, runs)
                 if found:
