@@ -441,7 +441,10 @@ class Supervisor:
                 crash_point("observation.unrecorded")
                 try:
                     await self._store.record_all(batch, place)
-                except (SQLAlchemyError, DatabaseFailure) as error:
+                except DatabaseFailure as busy:
+                    logger.warning("%d observations of %s are left to the next look: %s", len(batch), place, busy)
+                    together.set_result(True)
+                except SQLAlchemyError as error:
                     logger.warning("%d observations of %s are recorded one by one: %s", len(batch), place, error)
                     together.set_result(False)
                 else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import filecmp
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from benchmarks.simulated_flink import ANSWERS
+from benchmarks.simulated_flink import ANSWERS, SAVEPOINT
 from benchmarks.simulation import Simulation, simulated
 from stream_jobs.local.endpoints import Endpoints
 from stream_jobs.rest import Cluster, ClusterError, JobNotFound, SavepointState
@@ -86,9 +87,8 @@ async def test_given_a_stop_with_savepoint_then_it_is_made_and_the_job_ends(flin
 
     assert status is not None
     assert status.location is not None
-    [metadata] = tmp_path.glob(f"{token}/savepoint-*/_metadata")
-    assert status.location == f"file:{metadata.parent}"
-    assert metadata.stat().st_size > 1000
+    assert status.location == f"file:{tmp_path}/{token}/savepoint-{JOB[:6]}-{token[:12]}"
+    assert filecmp.cmp(f"{status.location.removeprefix('file:')}/_metadata", SAVEPOINT)
 
 
 async def test_given_programs_that_are_run_then_what_runs_twice_is_told(flink: Simulation) -> None:
