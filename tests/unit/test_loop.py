@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import update
 
 from app.database import Database
@@ -692,3 +693,35 @@ async def test_given_a_run_that_is_being_restarted_then_a_second_restart_is_refu
     async with database.write() as session:
         with pytest.raises(Conflict, match="already being restarted"):
             await request_restart(session, "job:1", {})
+
+
+async def test_given_many_runs_that_change_at_once_then_they_are_recorded_together_each_with_its_event(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    runs = [await submit(database, f"job:{number}") for number in range(60)]
+    await ticks(supervisor, 2)
+    outside.becomes(Seen.RESTARTING)
+    await ticks(supervisor)
+
+    for run in runs:
+        assert (await now(supervisor, run)).state is State.RESTARTING
+        assert (await story(supervisor, run))[-1] == "state: RESTARTING"
+
+
+async def test_given_one_of_many_changes_that_cannot_be_recorded_then_the_others_are(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    runs = [await submit(database, f"job:{number}") for number in range(5)]
+    await ticks(supervisor, 2)
+    async with database.write() as session:
+        await session.exec(
+            text(
+                "CREATE TRIGGER broken BEFORE UPDATE ON run WHEN new.state = 'RESTARTING' AND new.subject = 'job:3' "
+                "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            )  # type: ignore[call-overload]
+        )
+    outside.becomes(Seen.RESTARTING)
+    await ticks(supervisor)
+
+    states = [(await now(supervisor, run)).state for run in runs]
+    assert states == [State.RUNNING if number == 3 else State.RESTARTING for number in range(5)]

@@ -13,7 +13,7 @@ from app.supervisor.runners.base import Inspection, Outcome, SubmissionRefused, 
 from app.supervisor.runners.flink import SEEN, FlinkRunner
 from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import Clusters
-from tests.answers import Answers, answering
+from tests.answers import SILENCE, Answers, answering
 
 UNKNOWN_JOB = (500, {"errors": ["Internal server error.", "<Exception on server side:\nFlinkJobNotFoundException: no"]})
 TOKEN = "c" * 32
@@ -111,7 +111,10 @@ async def test_given_jobs_that_do_not_change_then_a_look_is_one_request(flink: A
     has(flink, *map(job, runs))
     for run in runs:
         has_details(flink, run)
-    await runner.observe(runs)
+    before = -2
+    while len(flink.asked) > before + 1:  # until the details of all are there
+        before = len(flink.asked)
+        await runner.observe(runs)
     before = len(flink.asked)
     for _ in range(3):
         assert len(await runner.observe(runs)) == 10
@@ -392,3 +395,29 @@ async def test_starting_is_the_submitters_business(flink: Answers, runner: Flink
     with pytest.raises(SubmissionRefused):
         await runner.start(run_on(flink))
     assert flink.asked == []
+
+
+async def test_given_details_that_do_not_come_then_the_status_of_all_jobs_does_not_wait_for_them(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    slow, other = run_on(flink, 1), run_on(flink, 2)
+    has(flink, job(slow), job(other))
+    has_details(flink, other)
+    flink.by_path[f"/jobs/{slow.external_id}/checkpoints"] = SILENCE
+    seen = await runner.observe([slow, other])
+
+    assert (seen[1].seen, seen[1].checkpoint) == (Seen.RUNNING, None)
+    assert seen[2].checkpoint == "file:/chk-1"
+
+
+async def test_given_the_same_state_again_then_the_observation_is_the_same_object(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    run = run_on(flink)
+    has(flink, job(run))
+    await runner.observe([run])
+    first = (await runner.observe([run]))[run.id]
+    assert (await runner.observe([run]))[run.id] is first
+    has(flink, job(run, "RESTARTING", last_modification=2))
+
+    assert (await runner.observe([run]))[run.id] is not first
