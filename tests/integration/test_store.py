@@ -235,7 +235,9 @@ async def test_given_a_cancel_when_a_gentler_stop_is_asked_for_then_that_is_a_co
             await request_stop(session, "job:1", StopMode.SAVEPOINT)
 
 
-async def test_given_a_stop_attempt_when_a_cancel_is_asked_for_then_a_new_attempt_begins(database: Database) -> None:
+async def test_given_a_stop_attempt_when_a_cancel_is_asked_for_then_its_savepoint_may_still_come(
+    database: Database,
+) -> None:
     store, run = await running(database)
     async with database.write() as session:
         await request_stop(session, "job:1", StopMode.SAVEPOINT)
@@ -246,7 +248,7 @@ async def test_given_a_stop_attempt_when_a_cancel_is_asked_for_then_a_new_attemp
         canceled = await request_stop(session, "job:1", StopMode.CANCEL)
 
     assert canceled is not None
-    assert (canceled.stop_mode, canceled.stop_token) == (StopMode.CANCEL, None)
+    assert (canceled.stop_mode, canceled.stop_token) == (StopMode.CANCEL, attempt.stop_token)
 
 
 async def test_given_a_stop_request_then_a_submission_is_not_begun_any_more(database: Database) -> None:

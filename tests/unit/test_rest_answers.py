@@ -45,7 +45,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "back_pressure": (JOB, "v"),
     "watermarks": (JOB, "v"),
     "savepoint_status": (JOB, "t"),
-    "dispose_savepoint": ("/path",),
+    "disposal_status": ("t",),
     "jars": (),
     "upload_jar": (Path(__file__), "a.jar", 5.0),
 }
@@ -53,6 +53,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "cancel": (JOB,),
     "stop_with_savepoint": (JOB, "t"),
     "savepoint": (JOB, "t"),
+    "dispose_savepoint": ("/path",),
     "run_jar": ("a.jar", {}, 5.0),
     "delete_jar": ("a.jar",),
 }
