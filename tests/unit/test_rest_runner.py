@@ -273,3 +273,45 @@ async def test_starting_is_the_submitters_business(flink: Answers, runner: Flink
     with pytest.raises(SubmissionRefused):
         await runner.start(run_on(flink))
     assert flink.asked == []
+
+
+def has_slots(flink: Answers, free: int, total: int) -> None:
+    counts = {f"jobs-{state}": 0 for state in ("running", "finished", "cancelled", "failed")}
+    flink.by_path["/overview"] = {
+        "flink-version": "2.3.0", "taskmanagers": 1, "slots-total": total, "slots-available": free, **counts
+    }  # fmt: skip
+
+
+async def test_given_enough_slots_then_the_room_is_one_request_and_otherwise_tells_who_holds_them(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    run, other = run_on(flink, 1, slots=2), run_on(flink, 2)
+    has_slots(flink, 2, 8)
+    has(flink, job(other), job(run_on(flink, 3), "CANCELED", running=0))
+    room = await runner.room(run)
+    assert (room.free, room.total, room.holders) == (2, 8, None)
+    assert flink.asked == ["GET /overview"]
+    has_slots(flink, 1, 8)
+
+    assert (await runner.room(run)).holders == {other.external_id: "job"}
+
+
+async def test_given_a_cluster_that_does_not_answer_then_its_room_is_not_known(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    flink.by_path["/overview"] = (200, {"no": "flink"})
+    with pytest.raises(Unreachable, match="this is not a ClusterOverview of Flink's"):
+        await runner.room(run_on(flink, slots=1))
+
+
+async def test_given_a_savepoint_that_stopped_a_job_then_that_is_told_with_its_end(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    run = run_on(flink)
+    has(flink, job(run, "FINISHED", end_time=5))
+    has_details(flink, run)
+    made = {"id": 2, "external_path": "file:/savepoint-1", "checkpoint_type": "SYNC_SAVEPOINT"}
+    flink.by_path[f"/jobs/{run.external_id}/checkpoints"]["latest"]["savepoint"] = made
+    seen = (await runner.observe([run]))[run.id]
+
+    assert (seen.seen, seen.latest_savepoint, seen.stopped_by_savepoint) == (Seen.FINISHED, "file:/savepoint-1", True)
