@@ -30,7 +30,7 @@ from app.security import require_access
 from app.service import Family, Health, Service, TheService, load_families
 from app.settings import Settings
 from app.settings import settings as process_settings
-from app.supervisor import Pace, State, Supervisor
+from app.supervisor import Pace, Retained, State, Supervisor
 from app.supervisor.recovery import Budget
 from app.supervisor.store import census
 
@@ -93,7 +93,8 @@ async def running_service(settings: Settings, families: list[Family]) -> AsyncIt
 
         await stack.enter_async_context(audit.kept_for(database, settings.audit_days))
 
-        supervisor = Supervisor(database, replica_name(), pace_of(settings))
+        retained = Retained(settings.savepoints_kept, settings.savepoint_days)
+        supervisor = Supervisor(database, replica_name(), pace_of(settings), retained)
         service = Service(settings, database, supervisor, Tokens(database, settings.api_token))
         service.health["database"] = _database_health(database)
         service.health["supervisor"] = _supervisor_health(supervisor)
@@ -117,6 +118,8 @@ def pace_of(settings: Settings) -> Pace:
         lost_after_s=settings.lost_after_s,
         grace_s=settings.planner_timeout_s,
         look_s=2 * settings.flink_timeout_s,
+        stop_s=settings.stop_s,
+        retention_s=settings.retention_s,
         submissions=settings.submissions,
         recovery=Budget(
             settings.recoveries, settings.recovery_window_s, settings.recovery_pause_s, settings.planner_timeout_s

@@ -67,6 +67,14 @@ class Settings(BaseSettings):
     """How long a replica holds a run without renewing: a dead replica's runs move within ``lease_s + tick_s``."""
     lost_after_s: Annotated[float, Field(ge=0)] = 5.0
     """How long a reachable cluster must not know a run before the run is called LOST."""
+    stop_s: Seconds = 120.0
+    """How long a stop with savepoint waits for a job whose tasks do not all run, before it is given up."""
+    savepoints_kept: Annotated[int, Field(ge=0)] = 20
+    """How many savepoints of a job are kept, where the job has no limit of its own; 0: any number."""
+    savepoint_days: Annotated[int, Field(ge=0)] = 90
+    """How long a savepoint is kept, where the job has no limit of its own; 0: for ever."""
+    retention_s: Seconds = 30.0
+    """How often it is looked for savepoints that are not to be kept any more."""
     submissions: Annotated[int, Field(ge=1)] = 4
     """How many submissions this replica carries out at once."""
     queue_wait_s: Annotated[float, Field(ge=0)] = 3600.0

@@ -82,7 +82,7 @@ class Service:
     def cancel(self, job_id: int) -> float:
         """Cancel a job; milliseconds until it has ended."""
         began = time.perf_counter()
-        data = self._data("POST", f"/jobs/cancel/{job_id}")
+        data = self._data("POST", f"/jobs/cancel/{job_id}?mode=none")
         took = time.perf_counter() - began
         if data["state"] != "CANCELED":
             raise Failed(f"the job was not cancelled: {data}")

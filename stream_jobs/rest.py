@@ -582,6 +582,15 @@ class Cluster:
             raise self._garbage("/savepoint-disposal")
         return str(answer["request-id"])
 
+    async def disposal_status(self, request_id: str) -> SavepointStatus:
+        """How far the deletion of a savepoint has come; ``failure`` when its files could not be deleted."""
+        path = f"/savepoint-disposal/{request_id}"
+        answer = await self._get(path)
+        operation = answer.get("operation") if isinstance(answer, dict) else None
+        if operation is not None and "failure-cause" not in operation:
+            return SavepointStatus(state=SavepointState.COMPLETED)
+        return self._savepoint_status(path, answer)
+
     # Programs in jars
 
     async def jars(self) -> list[UploadedJar]:

@@ -33,8 +33,9 @@ _SCHEMA = """
 CREATE TABLE job (life INT, id TEXT, state TEXT, savepoint TEXT, PRIMARY KEY (life, id));
 CREATE TABLE stop (token TEXT PRIMARY KEY, id TEXT, mode TEXT);
 CREATE TABLE asked (what TEXT, id TEXT, process INT);
-CREATE TABLE is_now (life INT, reachable INT, stop_fails TEXT);
-INSERT INTO is_now VALUES (1, 1, NULL);
+CREATE TABLE disposed (path TEXT);
+CREATE TABLE is_now (life INT, reachable INT, stop_fails TEXT, disposal_fails TEXT, forgets INT);
+INSERT INTO is_now VALUES (1, 1, NULL, NULL, 0);
 CREATE TABLE slots (total INT);
 CREATE TABLE holds (id TEXT, slots INT);
 CREATE TABLE state_left (id TEXT, path TEXT, complete INT);
@@ -107,7 +108,32 @@ class Outside:
         """Attempts to stop with a savepoint fail with this cause, until None is given."""
         self._all("UPDATE is_now SET stop_fails = ?", cause)
 
+    def fail_disposals(self, cause: str | None) -> None:
+        """Savepoints cannot be deleted for this cause, until None is given."""
+        self._all("UPDATE is_now SET disposal_fails = ?", cause)
+
+    def die_at_stops(self) -> None:
+        """It makes the savepoint of a stop, and loses its memory before it can say so."""
+        self._all("UPDATE is_now SET forgets = 1")
+
+    def disposed(self) -> list[str]:
+        """The paths of the savepoints that were deleted, as often as that was done."""
+        return [str(path) for (path,) in self._all("SELECT path FROM disposed")]
+
     # What the runner uses
+
+    def dispose(self, path: str) -> str | None:
+        [(fails,)] = self._all("SELECT disposal_fails FROM is_now")
+        if fails is None:
+            self._all("INSERT INTO disposed VALUES (?)", path)
+        return None if fails is None else str(fails)
+
+    def forgets(self) -> bool:
+        return bool(self._all("SELECT forgets FROM is_now")[0][0])
+
+    def savepoint_of(self, token: str) -> str | None:
+        found = self._all("SELECT savepoint FROM job WHERE savepoint = ?", f"/savepoints/{token}/savepoint-1")
+        return str(found[0][0]) if found else None
 
     def ask(self, what: str, external_id: str = "") -> tuple[int, str | None]:
         """Note the request. Raises Unreachable. Returns the life and why stops fail."""
@@ -215,8 +241,11 @@ class OutsideRunner:
             return Report(Outcome.UNDER_WAY)
         if stop_fails is not None:
             return Report(Outcome.FAILED, cause=stop_fails)
-        savepoint = f"/savepoints/{run.stop_token}"
+        savepoint = f"/savepoints/{run.stop_token}/savepoint-1"
         self.outside.end(run.external_id, Seen.FINISHED, savepoint)
+        if self.outside.forgets():
+            self.outside.restart()
+            return Report(Outcome.UNDER_WAY)
         return Report(Outcome.DONE, savepoint=savepoint)
 
     async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
@@ -225,10 +254,18 @@ class OutsideRunner:
             return Report(Outcome.FAILED, cause=fails)
         if run.external_id not in self.outside.jobs():
             return Report(Outcome.FAILED, cause="not known")
-        return Report(Outcome.DONE, savepoint=f"/savepoints/{token}")
+        return Report(Outcome.DONE, savepoint=f"/savepoints/{token}/savepoint-1")
 
-    async def inspect(self, path: str) -> Inspection:
-        return Inspection(True, size=1)
+    async def inspect(self, run: Run, path: str) -> Inspection:
+        return Inspection(True, size=1, made_with="1.0")
+
+    async def find_savepoint(self, run: Run, token: str) -> str | None:
+        return self.outside.savepoint_of(token)
+
+    async def dispose(self, run: Run, path: str, token: str) -> Report:
+        self.outside.ask("dispose", run.external_id)
+        fault = self.outside.dispose(path)
+        return Report(Outcome.DONE) if fault is None else Report(Outcome.FAILED, cause=fault)
 
     async def room(self, run: Run) -> Room | None:
         asked_at = time.monotonic()

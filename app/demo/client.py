@@ -76,8 +76,8 @@ class Client:
         return answer
 
     def cancel(self, job_id: int, timeout_s: float = _TIMEOUT_S) -> None:
-        """Stop the job; refused if it does not run."""
-        self._call("POST", f"/jobs/cancel/{job_id}", timeout=timeout_s)
+        """Stop the job at once, without a savepoint; refused if it does not run."""
+        self._call("POST", f"/jobs/cancel/{job_id}", params={"mode": "none"}, timeout=timeout_s)
 
     def overview(self, job_id: int) -> Mapping[str, Any]:
         """The job's state, and Flink's figures of it."""

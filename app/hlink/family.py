@@ -20,6 +20,7 @@ from app.hlink.functions import routes as functions
 from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
 from app.hlink.jobs import state_routes
+from app.hlink.jobs.origin import named_by_a_job
 from app.hlink.jobs.recovery import LeftStates
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
@@ -59,6 +60,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
             LeftStates(service.database, resident, known),
         )
         service.supervisor.register(KIND, FlinkRunner(submitter, known))
+        service.supervisor.retention.guard(named_by_a_job)
         yield
 
 

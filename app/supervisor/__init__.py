@@ -9,7 +9,8 @@ A family writes a run in its own transaction and lets the supervisor see to it::
 """
 
 from app.supervisor.loop import Pace, Supervisor
-from app.supervisor.models import Event, Run, Savepoint
+from app.supervisor.models import Event, Run, Savepoint, SavepointSchedule
+from app.supervisor.retention import Retained
 from app.supervisor.store import (
     active_run,
     create_run,
@@ -29,9 +30,11 @@ __all__ = [
     "Event",
     "Pace",
     "Purpose",
+    "Retained",
     "Run",
     "Savepoint",
     "SavepointProgress",
+    "SavepointSchedule",
     "State",
     "StopMode",
     "Supervisor",

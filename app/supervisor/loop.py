@@ -27,6 +27,7 @@ from app.supervisor.faults import check_the_wish, crash_point
 from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.queue import NoRoom
 from app.supervisor.recovery import Budget, Policy, is_hidden
+from app.supervisor.retention import Retained, Retention
 from app.supervisor.runners.base import (
     AlreadySubmitted,
     LeftState,
@@ -39,6 +40,7 @@ from app.supervisor.runners.base import (
     Tail,
     Unreachable,
 )
+from app.supervisor.schedules import fire_due
 from app.supervisor.transitions import (
     Desired,
     SavepointProgress,
@@ -48,6 +50,7 @@ from app.supervisor.transitions import (
     Verdict,
     backoff_s,
     following,
+    gives_up_stop,
     on_unknown_submission,
 )
 
@@ -59,6 +62,9 @@ NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
 _LOOKS_S = (0.003, 0.003, 0.003, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
+
+_STOP_PAUSE_S = 10.0
+"""The longest pause between two attempts to stop."""
 
 
 def _is_submitted(run: Run) -> bool:
@@ -84,6 +90,10 @@ class Pace:
     """The longest that looking at one place may take."""
     savepoint_s: float = 600.0
     """How long a savepoint that was asked for may take."""
+    stop_s: float = 120.0
+    """How long a stop with savepoint waits for a run whose tasks do not all run, before it is given up."""
+    retention_s: float = 30.0
+    """How often it is looked for savepoints that are not to be kept any more."""
     drain_s: float = 5.0
     """How long the end of the service waits for what is under way; the next replica resolves the rest."""
     submissions: int = 4
@@ -106,12 +116,16 @@ class Supervisor:
     ``owner`` names this replica in leases and events and must be unique to the process.
     """
 
-    def __init__(self, database: Database, owner: str, pace: Pace | None = None) -> None:
+    def __init__(
+        self, database: Database, owner: str, pace: Pace | None = None, retained: Retained | None = None
+    ) -> None:
         self.pace = pace or Pace()
         self.owner = owner
         self._database = database
         self._store = store.Store(database, owner, self.pace.lease_s, self.pace.recovery)
         self._runners: dict[str, Runner] = {}
+        self.retention = Retention(database, owner, self._runners, retained or Retained(), self.pace.retention_s)
+        self._upkeep: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._admissions: dict[tuple[int, str], asyncio.Task[None]] = {}
@@ -191,7 +205,10 @@ class Supervisor:
                 row = None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(waiter.changed.wait(), min(left, self.pace.tick_s))
-                    row = waiter.run if isinstance(waiter.run, model) else None
+                # What was handed over may have been changed once more since: it counts only where it is enough.
+                told, waiter.run = waiter.run, None
+                if isinstance(told, model) and done(told):
+                    return told
         finally:
             self._waiting[run_id].discard(waiter)
             if not self._waiting[run_id]:
@@ -297,6 +314,8 @@ class Supervisor:
             runner = self._runners.get(run.kind)
             if runner is not None and run.id not in self._acts:
                 self._act(run.id, self._look_again(runner, run, held.now))
+        self._keep_up("schedules", partial(fire_due, self._database, self.owner))
+        self._keep_up("retention", self.retention.turn)
         for gone in self._unreachable.keys() - needed:
             del self._unreachable[gone]
         self._ticked_at = time.monotonic()
@@ -313,9 +332,26 @@ class Supervisor:
             *self._admissions.values(),
             *self._acts.values(),
             *self._carries.values(),
+            *self._upkeep.values(),
         }
 
     # Tasks
+
+    def _keep_up(self, name: str, what: Callable[[], Awaitable[object]]) -> None:
+        """Do something that is not about one run, unless the last time has not ended yet."""
+        if name not in self._upkeep:
+            self._upkeep[name] = asyncio.create_task(self._logging_faults(name, what))
+            self._upkeep[name].add_done_callback(lambda _: self._upkeep.pop(name))
+
+    async def _logging_faults(self, name: str, what: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await what()
+        except (SQLAlchemyError, DatabaseFailure) as error:
+            FAULTS.inc()
+            logger.error("%s: the database failed: %s", name, error)
+        except Exception:
+            FAULTS.inc()
+            logger.exception("%s: fault", name)
 
     def _look_ended(self, key: tuple[int, str], _look: asyncio.Task[None]) -> None:
         del self._looks[key]
@@ -426,6 +462,8 @@ class Supervisor:
             return
         if now - run.missing_since < self.pace.lost_after_s * 1000:
             return
+        if await self._was_stopped(run, place):
+            return
         if what.incarnation and run.incarnation and what.incarnation != run.incarnation:
             reason = f"{place} was restarted since this run was submitted, and does not know it any more"
             certain = True
@@ -451,6 +489,20 @@ class Supervisor:
         if what is not None:
             await self._store.record_last_look(run, what)
 
+    async def _was_stopped(self, run: Run, place: str) -> bool:
+        """Whether a run that is not known any more has the whole savepoint of its stop: then it ended by that.
+
+        A stop with savepoint takes the checkpoints away, so this savepoint may be all the state that there is.
+        """
+        if run.stop_mode not in (StopMode.SAVEPOINT, StopMode.DRAIN) or run.stop_token is None:
+            return False
+        path = run.savepoint or await self._runners[run.kind].find_savepoint(run, run.stop_token)
+        if path is None:
+            return False
+        reason = f"Stopped: its savepoint is whole. {place} does not know the run any more"
+        await self._go_on(await self._store.move(run, State.FINISHED, reason, savepoint=path))
+        return True
+
     async def _go_on(self, ended: Run | None) -> None:
         """Start the run that a restart wrote when this one ended; without this the next tick does."""
         if ended is None or not ended.state.ended or ended.successor is None:
@@ -464,9 +516,13 @@ class Supervisor:
 
     async def _admit(self, runner: Runner, place: str, runs: Sequence[Run], now: int) -> None:
         """Start those of a place's new runs whose turn it is, and tell the others what they wait for."""
-        queueing = [run for run in runs if run.slots is not None and run.desired is Desired.RUNNING]
-        ready = [run for run in runs if run not in queueing]
-        waiting = [run for run in queueing if (run.not_before or 0) <= now]
+        waiting: list[Run] = []
+        ready: list[Run] = []
+        for run in runs:
+            if run.slots is None or run.desired is Desired.STOPPED:
+                ready.append(run)
+            elif (run.not_before or 0) <= now:
+                waiting.append(run)
         room: Room | None = None
         told: list[tuple[Run, str]] = []
         try:
@@ -511,7 +567,7 @@ class Supervisor:
     def _is_late(self, run: Run, now: int) -> bool:
         """Whether it has waited for slots as long as it may; what goes on from another run waits without end."""
         limit_s = (run.spec.get("queue") or {}).get("wait_s")
-        if run.predecessor_id is not None or limit_s is None or run.queued_at is None:
+        if run.continues or limit_s is None or run.queued_at is None:
             return False
         return now - run.queued_at > float(limit_s) * 1000
 
@@ -610,7 +666,7 @@ class Supervisor:
         told = f" Not usable: {'; '.join(passed_over)}." if passed_over else ""
         if chosen is None and not Policy.in_spec(run.spec).without_state:
             reason = (
-                f"Not started again: there is no state to go on from.{told} Run it anew, or give a savepointPath; "
+                f"Not started again: there is no state to go on from.{told} Run it anew, or from a savepointPath; "
                 "recoverWithoutState 1 has that done by itself"
             )
             await self._store.move(run, State.FAILED, reason)
@@ -621,9 +677,7 @@ class Supervisor:
             seen = "is whole" if chosen.complete else "cannot be looked into from here"
             words = f"goes on from {chosen.path}, which {seen}.{told}"
         crash_point("recovery.chosen")
-        return await self._store.note(
-            run, "recovery", words, spec={**run.spec, "restore": chosen.path if chosen is not None else None}
-        )
+        return await self._store.record_choice(run, chosen.path if chosen is not None else None, words)
 
     async def _choose_state(self, runner: Runner, run: Run) -> tuple[LeftState | None, list[str]]:
         """The best state that is whole, and why better ones were passed over.
@@ -727,7 +781,7 @@ class Supervisor:
         mode = run.stop_mode or StopMode.CANCEL
         begins = run.stop_token is None
         if begins:
-            if now - (run.stop_attempted_at or 0) < backoff_s(run.stop_attempts) * 1000:
+            if now - (run.stop_attempted_at or 0) < min(backoff_s(run.stop_attempts), _STOP_PAUSE_S) * 1000:
                 return
             begun = await self._store.begin_stop(run)
             if begun is None:
@@ -746,7 +800,14 @@ class Supervisor:
         if report.savepoint is not None and report.savepoint != run.savepoint:
             noted = await self._store.record_stop_savepoint(run, report.savepoint)
         elif report.outcome is Outcome.FAILED:
-            await self._store.record_failed_stop(run, report.cause or "no cause was given")
+            gives_up = gives_up_stop(
+                mode=mode,
+                attempts=run.stop_attempts,
+                since_request_s=(now - (run.stop_requested_at or now)) / 1000,
+                passing=report.passing,
+                patience_s=self.pace.stop_s,
+            )
+            await self._store.record_failed_stop(run, report.cause or "no cause was given", gives_up=gives_up)
         crash_point("stop.noted")
         if begins and noted is not None and report.outcome is not Outcome.FAILED:
             await self._watch(runner, noted, lambda run: run.state.ended)
@@ -761,7 +822,7 @@ class Supervisor:
                 settled = await self._finish(runner, run, savepoint, now)
                 self._announce(run.id)
             if settled is not None and settled.state is SavepointProgress.COMPLETED and settled.path is not None:
-                await self._store.record_inspection(settled, await runner.inspect(settled.path))
+                await self._store.record_inspection(settled, run, await runner.inspect(run, settled.path))
         except Unreachable as unreachable:
             self._note_unreachable(runner.place(run), unreachable)
 
@@ -782,6 +843,9 @@ class Supervisor:
             return None
         if report.outcome is Outcome.UNDER_WAY and not late:
             return None
+        # Its place may have made it and forgotten it since.
+        if (path := await runner.find_savepoint(run, savepoint.token)) is not None:
+            return await self._store.settle_savepoint(savepoint, run, SavepointProgress.COMPLETED, path=path)
         reason = report.cause or f"it was not complete within {self.pace.savepoint_s:g} s"
         return await self._store.settle_savepoint(savepoint, run, SavepointProgress.FAILED, reason=reason)
 
@@ -809,5 +873,5 @@ class Supervisor:
     def _announce(self, run_id: int, run: Run | None = None) -> None:
         """Wake those who wait for a run; ``run`` is what was just committed, None where they have to read it."""
         for waiter in self._waiting.get(run_id, ()):
-            waiter.run = run
+            waiter.run = run or waiter.run
             waiter.changed.set()

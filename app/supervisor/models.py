@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Enum, Index, Text, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Enum, Index, Text, false, text
 from sqlmodel import Field, SQLModel
 
 from app.database import now_ms
@@ -83,6 +83,8 @@ class Run(SQLModel, table=True):
     """The higher is started first."""
     queued_at: int | None = Field(default=None, sa_type=BigInteger)
     """Since when it has been waiting for slots."""
+    continues: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """It was written when another run ended, whose slots it goes on with: it is ahead of all that are new."""
     recovery: int | None = None
     """It stands in for a run that was lost: which attempt that is, from 1, among those of late."""
     not_before: int | None = Field(default=None, sa_type=BigInteger)
@@ -95,6 +97,9 @@ class Run(SQLModel, table=True):
     stop_mode: StopMode | None = Field(default=None, sa_type=_words(StopMode))
     stop_token: str | None = Field(default=None, max_length=32)
     """Names the current attempt to stop (Flink's triggerId), committed before the request: asking twice is once."""
+    stop_native: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether the stop's savepoint is in the state backend's own format."""
+    stop_requested_at: int | None = Field(default=None, sa_type=BigInteger)
     stop_attempts: int = 0
     stop_attempted_at: int | None = Field(default=None, sa_type=BigInteger)
 
@@ -136,6 +141,8 @@ class Run(SQLModel, table=True):
     """When its last submission was begun."""
     started_at: int | None = Field(default=None, sa_type=BigInteger)
     """When it was first seen running."""
+    down_ms: int | None = Field(default=None, sa_type=BigInteger)
+    """How long nothing ran before: from the end of the run that it goes on from until it was first seen running."""
     ended_at: int | None = Field(default=None, sa_type=BigInteger)
 
 
@@ -145,6 +152,7 @@ class Savepoint(SQLModel, table=True):
     __tablename__ = "savepoint"
     __table_args__ = (
         Index("savepoints_of_subject", "subject", "id"),
+        Index("savepoints_in_state", "state", "subject"),
         Index(
             "unsettled_savepoints",
             "run_id",
@@ -162,12 +170,14 @@ class Savepoint(SQLModel, table=True):
     token: str = Field(max_length=32, unique=True)
     """Names the attempt (Flink's triggerId) and its folder; committed before the request: asking twice is once."""
     purpose: Purpose = Field(sa_type=_words(Purpose))
+    drained: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Made after the sources were told that no more will come: its windows have fired."""
     native: bool = False
     """In the state backend's own format: quicker, and for that backend only. Otherwise any backend can read it."""
     state: SavepointProgress = Field(default=SavepointProgress.PENDING, sa_type=_words(SavepointProgress))
     path: str | None = Field(default=None, sa_type=Text)
     reason: str | None = Field(default=None, sa_type=Text)
-    """Why it failed, or why it could not be verified."""
+    """Why it failed, why it could not be verified, or why it could not be removed yet."""
     requested_at: int | None = Field(
         default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
     )
@@ -177,6 +187,44 @@ class Savepoint(SQLModel, table=True):
     verified_at: int | None = Field(default=None, sa_type=BigInteger)
     size: int | None = Field(default=None, sa_type=BigInteger)
     """Bytes of state."""
+    checkpoint_id: int | None = Field(default=None, sa_type=BigInteger)
+    """Its place in the order of all checkpoints and savepoints of its run."""
+    made_with: str | None = Field(default=None, max_length=32)
+    """The version of the outside system that made it."""
+    removal: str | None = Field(default=None, sa_type=Text)
+    """Why its files are deleted; committed before the first of them is."""
+    removal_attempts: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    removal_attempted_at: int | None = Field(default=None, sa_type=BigInteger)
+    removed_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class SavepointSchedule(SQLModel, table=True):
+    """When savepoints of a subject are made by themselves. Whoever moves ``next_at`` on carries that firing out."""
+
+    __tablename__ = "savepoint_schedule"
+    __mapper_args__: ClassVar[dict[str, Any]] = {"eager_defaults": True}
+
+    subject: str = Field(max_length=128, primary_key=True)
+    cron: str = Field(max_length=128)
+    time_zone: str = Field(max_length=64)
+    """By IANA's name."""
+    native: bool = False
+    next_at: int = Field(sa_type=BigInteger, index=True)
+    fired_at: int | None = Field(default=None, sa_type=BigInteger)
+    outcome: str | None = Field(default=None, sa_type=Text)
+    """What became of the last firing."""
+
+
+class SavepointRetention(SQLModel, table=True):
+    """How many savepoints of a subject are kept, and how long, where that is not as for all."""
+
+    __tablename__ = "savepoint_retention"
+
+    subject: str = Field(max_length=128, primary_key=True)
+    most: int
+    """0: any number."""
+    days: int
+    """0: for ever."""
 
 
 class Event(SQLModel, table=True):

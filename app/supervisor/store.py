@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -22,10 +23,10 @@ from app.metrics import TRANSITIONS
 from app.supervisor import outside, queue, recovery
 from app.supervisor.faults import crash_point
 from app.supervisor.models import Event, Run, Savepoint
+from app.supervisor.retention import savepoint_at
 from app.supervisor.runners.base import Inspection, Observation, Room
 from app.supervisor.transitions import (
     ENDED,
-    MAX_RESTART_STOPS,
     Desired,
     Purpose,
     SavepointProgress,
@@ -39,20 +40,33 @@ _CHUNK = 500  # SQLite limits the parameters of a statement
 
 _ACTIVE = col(Run.ended_at).is_(None)
 
+MADE_ALONGSIDE = (Purpose.REQUEST, Purpose.SCHEDULE)
+"""The savepoints after which the run goes on; the others come with a stop."""
+
 _OBSERVED_COLUMNS = (
     "exception", "checkpoint", "checkpoint_at", "savepoint", "restarts", "tasks_running", "tasks_total",
     "latest_savepoint",
 )  # fmt: skip
 
 
-async def create_run(session: AsyncSession, kind: str, subject: str, spec: Mapping[str, Any]) -> Run:
+async def create_run(
+    session: AsyncSession, kind: str, subject: str, spec: Mapping[str, Any], predecessor_id: int | None = None
+) -> Run:
     """Write down a new run, in the caller's transaction; it is started once that is committed.
 
     ``kind`` names the runner, ``subject`` what it is a run of (``hlink.job:12``), ``spec`` what the runner needs: no
-    secrets, it is kept and shown. Raises :class:`~app.errors.Conflict` when the subject has a run that has not
-    ended; the caller's transaction is still usable then.
+    secrets, it is kept and shown; ``predecessor_id`` the run that it goes on from. Raises
+    :class:`~app.errors.Conflict` when the subject has a run that has not ended; the caller's transaction is still
+    usable then.
     """
-    run = Run(kind=kind, subject=subject, spec=dict(spec), external_id=secrets.token_hex(16), **queue.turn_of(spec))
+    run = Run(
+        kind=kind,
+        subject=subject,
+        spec=dict(spec),
+        external_id=secrets.token_hex(16),
+        predecessor_id=predecessor_id,
+        **queue.turn_of(spec),
+    )
     try:
         async with session.begin_nested():
             session.add(run)
@@ -72,15 +86,28 @@ async def create_run(session: AsyncSession, kind: str, subject: str, spec: Mappi
     return run
 
 
-async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> Run | None:
+async def request_stop(session: AsyncSession, subject: str, mode: StopMode, *, native: bool = False) -> Run | None:
     """Note that the subject's active run is to stop, in the caller's transaction. None when there is none.
 
-    Asking again for the same changes nothing. CANCEL replaces a gentler request that is under way; any other change
-    of mind raises :class:`~app.errors.Conflict`.
+    A run that is still being started has no state of its own: it is stopped at once, whatever the mode. A stop with
+    savepoint that keeps failing is given up, and the run goes on.
+
+    Asking again for the same changes nothing, but that a restart under way becomes a stop. CANCEL replaces a gentler
+    request that is under way; any other change of mind raises :class:`~app.errors.Conflict`.
     """
     run = await _held_against_others(session, subject)
-    if run is None or (run.desired is Desired.STOPPED and run.stop_mode is mode and run.successor is None):
-        return run
+    if run is None:
+        return None
+    if run.state in (State.CREATED, State.SUBMITTING):
+        mode = StopMode.CANCEL
+    if run.desired is Desired.STOPPED and run.stop_mode is mode:
+        if run.successor is None:
+            return run
+        asked = await _update(session, run.id, _ACTIVE, successor=None)
+        if asked is not None:
+            _tell(session, asked, "stop requested", "instead of a restart")
+            await session.flush()
+        return asked
     if run.desired is Desired.STOPPED and mode is not StopMode.CANCEL:
         raise Conflict(
             f"{subject} is already being stopped with {run.stop_mode}: only CANCEL can replace that",
@@ -88,16 +115,24 @@ async def request_stop(session: AsyncSession, subject: str, mode: StopMode) -> R
             run_id=run.id,
             stop_mode=run.stop_mode,
         )
-    return await _ask_to_stop(session, run, mode, None, "stop requested", str(mode))
+    return await _ask_to_stop(session, run, mode, None, "stop requested", str(mode), native=native)
 
 
-async def request_restart(session: AsyncSession, subject: str, spec: Mapping[str, Any]) -> Run | None:
+async def request_restart(
+    session: AsyncSession,
+    subject: str,
+    spec: Mapping[str, Any],
+    mode: StopMode = StopMode.SAVEPOINT,
+    *,
+    native: bool = False,
+) -> Run | None:
     """Note that the subject's active run is to stop with a savepoint, from which a run with ``spec`` then goes on.
 
-    The new run is written in the transaction in which the old one ends, with ``spec["restore"]`` set to the
-    savepoint, or to the newest checkpoint when the old one failed or was lost meanwhile. When it cannot be stopped,
-    it goes on as before. In the caller's transaction; None when there is no active run. Raises
-    :class:`~app.errors.Conflict` when it is being started, stopped or restarted.
+    The new run is written in the transaction in which the old one ends. Where ``spec`` has no ``restore`` it is set:
+    to the savepoint; to the newest checkpoint after a CANCEL; to the newest of both when the old run failed or was
+    lost meanwhile. When it cannot be stopped with a savepoint, it goes on as before. In the caller's transaction;
+    None when there is no active run. Raises :class:`~app.errors.Conflict` when it is being started, stopped or
+    restarted.
     """
     run = await _held_against_others(session, subject)
     if run is None:
@@ -107,7 +142,7 @@ async def request_restart(session: AsyncSession, subject: str, spec: Mapping[str
         raise Conflict(f"{subject} is already being {doing}", subject=subject, run_id=run.id)
     if run.state in (State.CREATED, State.SUBMITTING):
         raise Conflict(f"{subject} is still being started: restart it when it runs", subject=subject, run_id=run.id)
-    return await _ask_to_stop(session, run, StopMode.SAVEPOINT, dict(spec), "restart requested", None)
+    return await _ask_to_stop(session, run, mode, dict(spec), "restart requested", str(mode), native=native)
 
 
 async def _held_against_others(session: AsyncSession, subject: str) -> Run | None:
@@ -116,7 +151,14 @@ async def _held_against_others(session: AsyncSession, subject: str) -> Run | Non
 
 
 async def _ask_to_stop(
-    session: AsyncSession, run: Run, mode: StopMode, successor: dict[str, Any] | None, what: str, message: str | None
+    session: AsyncSession,
+    run: Run,
+    mode: StopMode,
+    successor: dict[str, Any] | None,
+    what: str,
+    message: str | None,
+    *,
+    native: bool,
 ) -> Run | None:
     asked = await _update(
         session,
@@ -124,6 +166,8 @@ async def _ask_to_stop(
         _ACTIVE,
         desired=Desired.STOPPED,
         stop_mode=mode,
+        stop_native=native,
+        stop_requested_at=now_ms(),
         stop_token=None,
         stop_attempts=0,
         stop_attempted_at=None,
@@ -135,10 +179,12 @@ async def _ask_to_stop(
     return asked
 
 
-async def request_savepoint(session: AsyncSession, subject: str, *, native: bool = False) -> Savepoint:
+async def request_savepoint(
+    session: AsyncSession, subject: str, *, native: bool = False, purpose: Purpose = Purpose.REQUEST
+) -> Savepoint:
     """Note that a savepoint of the subject's active run is to be made; the run goes on.
 
-    In the caller's transaction. One that is asked for already is answered again. Raises
+    In the caller's transaction. One that is asked for already, or was due, is answered again. Raises
     :class:`~app.errors.Conflict` when nothing runs.
     """
     run = await _held_against_others(session, subject)
@@ -149,14 +195,14 @@ async def request_savepoint(session: AsyncSession, subject: str, *, native: bool
         select(Savepoint).where(
             Savepoint.run_id == run.id,
             Savepoint.state == SavepointProgress.PENDING,
-            Savepoint.purpose == Purpose.REQUEST,
+            col(Savepoint.purpose).in_(MADE_ALONGSIDE),
         )
     )
     savepoint = pending.first()
     if savepoint is None:
-        savepoint = _savepoint(run, Purpose.REQUEST, native=native)
+        savepoint = _savepoint(run, purpose, native=native)
         session.add(savepoint)
-        _tell(session, run, "savepoint requested")
+        _tell(session, run, "savepoint requested", purpose.lower())
         await session.flush()
     return savepoint
 
@@ -425,6 +471,18 @@ class Store:
         async with self._database.read() as session:
             return await recovery.sources(session, run)
 
+    async def record_choice(self, run: Run, path: str | None, words: str) -> Run | None:
+        """Note what a run that stands in for a lost one goes on from. None when that is just being removed."""
+        async with self._database.write() as session:
+            known = await savepoint_at(session, path) if path is not None else None
+            if known is not None and known.removal is not None:
+                return None
+            noted = await _update(session, run.id, self._mine(run), spec={**run.spec, "restore": path})
+            if noted is not None:
+                self._tell(session, noted, "recovery", words)
+                await session.flush()
+        return noted
+
     async def adopt(
         self, run: Run, lost: Run, observation: Observation, place: str, incarnation: str | None
     ) -> Run | None:
@@ -527,7 +585,9 @@ class Store:
                 self._tell(session, begun, "stop attempt" if run.state is State.STOPPING else "state", message)
                 if begun.stop_mode in (StopMode.SAVEPOINT, StopMode.DRAIN):
                     purpose = Purpose.STOP if begun.successor is None else Purpose.RESTART
-                    session.add(_savepoint(begun, purpose, token=begun.stop_token))
+                    made = _savepoint(begun, purpose, token=begun.stop_token, native=begun.stop_native)
+                    made.drained = begun.stop_mode is StopMode.DRAIN
+                    session.add(made)
                 await session.flush()
                 crash_point("transition.uncommitted")
         return begun
@@ -542,12 +602,15 @@ class Store:
                 await session.flush()
         return noted
 
-    async def record_failed_stop(self, run: Run, cause: str) -> Run | None:
-        """Note that an attempt to stop came to nothing: the next one gets a new token, or a restart is given up."""
-        gives_up = run.successor is not None and run.stop_attempts >= MAX_RESTART_STOPS
+    async def record_failed_stop(self, run: Run, cause: str, *, gives_up: bool) -> Run | None:
+        """Note that an attempt to stop came to nothing: the next one gets a new token, or the stop is given up."""
         async with self._database.write() as session:
             if gives_up:
-                reason = f"Not restarted, it goes on as before: {run.stop_attempts} savepoints failed. {cause}"
+                what = "Not stopped" if run.successor is None else "Not restarted"
+                reason = (
+                    f"{what}, it goes on as before: {run.stop_attempts} attempts to make its savepoint failed, the "
+                    f"last one because: {cause}. Mend that and ask again, or do it without a savepoint (mode=none)"
+                )
                 noted = await self._move(
                     session,
                     run,
@@ -575,7 +638,7 @@ class Store:
         Of runs that this replica holds, and of those that have ended, which nobody holds. A savepoint that a stop
         makes comes with the stop.
         """
-        waiting = (col(Savepoint.state) == SavepointProgress.PENDING) & (col(Savepoint.purpose) == Purpose.REQUEST)
+        waiting = (col(Savepoint.state) == SavepointProgress.PENDING) & col(Savepoint.purpose).in_(MADE_ALONGSIDE)
         query = (
             select(Savepoint, Run)
             .join(Run, col(Run.id) == Savepoint.run_id)
@@ -612,15 +675,24 @@ class Store:
                 .execution_options(synchronize_session=False)
             )
 
-    async def record_inspection(self, savepoint: Savepoint, found: Inspection) -> None:
+    async def record_inspection(self, savepoint: Savepoint, run: Run, found: Inspection) -> None:
         """Note what the savepoint's own files say."""
         async with self._database.write() as session:
             await session.exec(
                 update(Savepoint)
                 .where(col(Savepoint.id) == savepoint.id)
-                .values(verified=found.complete, verified_at=now_ms(), reason=found.reason, size=found.size)
+                .values(
+                    verified=found.complete,
+                    verified_at=now_ms(),
+                    reason=found.reason,
+                    size=found.size,
+                    checkpoint_id=found.checkpoint_id,
+                    made_with=found.made_with,
+                )
                 .execution_options(synchronize_session=False)
             )
+            if found.complete is False:
+                self._tell(session, run, "savepoint", f"{savepoint.path} is not whole: {found.reason}")
 
     async def _settle_stop_savepoint(self, session: AsyncSession, run: Run) -> None:
         """The savepoint of a stop is settled with what is known of its run."""
@@ -636,25 +708,55 @@ class Store:
         """Write down the run that a restart asked for, in the transaction in which this one ends."""
         if run.successor is None:
             return
-        restore = {State.FINISHED: run.savepoint, State.FAILED: run.checkpoint, State.LOST: run.checkpoint}.get(
-            run.state
-        )
-        if restore is None:
-            known = "a savepoint" if run.state is State.FINISHED else "a checkpoint that is known"
-            run.reason = f"Not restarted: it was {run.state.lower()} without {known}. {run.reason or ''}".strip()
+        spec = run.successor
+        if run.state is State.CANCELED and run.stop_mode is not StopMode.CANCEL:
+            why: str | None = "it was canceled by somebody else"
+        elif "restore" in spec:
+            why = None
+        else:
+            left = await self._left_by(session, run)
+            why = None if left else f"it was {run.state.lower()} without a savepoint or checkpoint that is known"
+            spec = {**spec, "restore": next(iter(left), None), **({"restore_others": left[1:]} if left[1:] else {})}
+        if why is not None:
+            run.reason = f"Not restarted: {why}. {run.reason or ''}".strip()
             self._tell(session, run, "restart", run.reason)
             return
         following_run = Run(
             kind=run.kind,
             subject=run.subject,
-            spec={**run.successor, "restore": restore},
+            spec=spec,
             external_id=secrets.token_hex(16),
             predecessor_id=run.id,
+            continues=True,
             **queue.turn_of(run.successor),
         )
         session.add(following_run)
         await session.flush()
-        self._tell(session, following_run, "created", f"goes on from {restore}")
+        self._tell(session, following_run, "created", f"goes on from {spec['restore'] or 'nothing, without state'}")
+
+    async def _left_by(self, session: AsyncSession, run: Run) -> list[str]:
+        """The newest states that a run which has ended left behind, or else what it went on from itself.
+
+        Which of a savepoint and a checkpoint is newer is for the submission to find out, which sees their files: the
+        checkpoint that was noted last may have been followed by others.
+        """
+        if run.savepoint is not None:
+            return [run.savepoint]
+        if run.state is State.FINISHED:
+            return []
+        made = await session.exec(
+            select(Savepoint)
+            .where(
+                Savepoint.run_id == run.id,
+                Savepoint.state == SavepointProgress.COMPLETED,
+                col(Savepoint.verified).is_not(False),
+            )
+            .order_by(col(Savepoint.id).desc())
+            .limit(1)
+        )
+        newest = made.first()
+        left = [path for path in (run.checkpoint, newest and newest.path) if path]
+        return left or [path for path in (run.spec.get("restore"),) if path]
 
     # Observations
 
@@ -692,7 +794,8 @@ class Store:
             if "latest_savepoint" in news:
                 await self._enter_savepoint(session, recorded, news["latest_savepoint"])
             if target is not None:
-                self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}")
+                down = f", {recorded.down_ms} ms after the run before" if run.down_ms != recorded.down_ms else ""
+                self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}{down}")
             elif observation.raw != run.observed:
                 self._tell(session, recorded, "observed", f"{observation.raw} at {place}")
             if "exception" in news and target is not State.FAILED:
@@ -738,7 +841,7 @@ class Store:
         if target in ENDED:
             columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None}
         if target is State.RUNNING:
-            columns |= {"started_at": func.coalesce(Run.started_at, now_ms())}
+            columns |= {"started_at": func.coalesce(Run.started_at, now_ms()), **_downtime(run)}
         allowed = col(Run.state).in_(sources(target))
         moved = await _update(session, run.id, self._mine(run) & allowed, state=target, **columns)
         if moved is not None:
@@ -752,6 +855,14 @@ class Store:
 
     def _tell(self, session: AsyncSession, run: Run, what: str, message: str | None = None) -> None:
         _tell(session, run, what, message, by=self.owner)
+
+
+def _downtime(run: Run) -> dict[str, Any]:
+    if run.predecessor_id is None or run.started_at is not None:
+        return {}
+    before = aliased(Run)
+    ended_at = select(before.ended_at).where(before.id == run.predecessor_id).scalar_subquery()
+    return {"down_ms": now_ms() - ended_at}
 
 
 async def _update(session: AsyncSession, run_id: int, guard: ColumnElement[bool], **columns: Any) -> Run | None:

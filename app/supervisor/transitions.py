@@ -54,6 +54,8 @@ class Purpose(StrEnum):
 
     REQUEST = "REQUEST"
     """Somebody asked for one; the run goes on."""
+    SCHEDULE = "SCHEDULE"
+    """Its time had come; the run goes on."""
     STOP = "STOP"
     RESTART = "RESTART"
     OUTSIDE = "OUTSIDE"
@@ -65,6 +67,9 @@ class SavepointProgress(StrEnum):
     """It is to be made, or being made."""
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+    REMOVING = "REMOVING"
+    """Its files are to be deleted, and may be deleted already: nothing starts from it any more."""
+    REMOVED = "REMOVED"
 
 
 class Seen(StrEnum):
@@ -94,7 +99,7 @@ ALLOWED: Mapping[State, frozenset[State]] = {
     State.SUBMITTING: frozenset({State.RUNNING, State.RESTARTING, State.STOPPING}) | _ENDS,
     State.RUNNING: frozenset({State.RESTARTING, State.STOPPING}) | _ENDS,
     State.RESTARTING: frozenset({State.RUNNING, State.STOPPING}) | _ENDS,
-    # RUNNING only when a restart is given up. What the job does meanwhile is `observed`: see `following`.
+    # RUNNING only when a stop with savepoint is given up. What the job does meanwhile is `observed`: see `following`.
     State.STOPPING: _ENDS | {State.RUNNING},
     **{state: frozenset[State]() for state in _ENDS},
 }
@@ -170,8 +175,19 @@ def on_unknown_submission(
     return Verdict.SUBMIT if since_attempt_s >= backoff_s(attempts) else Verdict.WAIT
 
 
-MAX_RESTART_STOPS = 3
-"""Attempts to stop a run for its restart before the restart is given up and the run goes on."""
+MAX_STOPS = 3
+"""Attempts to stop a run with a savepoint before that is given up and the run goes on."""
+
+
+def gives_up_stop(*, mode: StopMode, attempts: int, since_request_s: float, passing: bool, patience_s: float) -> bool:
+    """Whether a stop whose latest attempt failed is given up, so that the run goes on as before.
+
+    ``passing``: it failed because not all tasks run at the moment, which a recovery or a slow start mends by itself;
+    that is waited for as long as ``patience_s`` lasts. A cancellation is never given up.
+    """
+    if mode is StopMode.CANCEL or attempts < MAX_STOPS:
+        return False
+    return not passing or since_request_s >= patience_s
 
 
 def backoff_s(attempts: int, longest_s: float = 60.0) -> float:

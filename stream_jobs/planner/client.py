@@ -248,12 +248,21 @@ class Planner:
         return await self.ask(request, answer_within_s)
 
     async def inspect_savepoint(self, path: str) -> Answer:
-        """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``operators``."""
+        """What a savepoint's files say: ``complete`` (or None), ``reason``, ``size`` in bytes, ``checkpoint_id``,
+        ``operators``."""
         return await self.ask({"op": "inspect_savepoint", "path": path})
 
     async def newest_checkpoint(self, path: str) -> Answer:
         """The newest whole checkpoint of the job that this one is of, as ``inspect_savepoint``, with its ``path``."""
         return await self.ask({"op": "newest_checkpoint", "path": path})
+
+    async def inspect_savepoint_in(self, folder: str) -> Answer:
+        """The whole savepoint in a folder made for it alone, as ``inspect_savepoint``, with its ``path``."""
+        return await self.ask({"op": "inspect_savepoint_in", "folder": folder})
+
+    async def remove_savepoint(self, folder: str) -> Answer:
+        """Deletes a savepoint's own folder, named by its token: ``gone`` (None: not to be seen), ``reason``."""
+        return await self.ask({"op": "remove_savepoint", "folder": folder})
 
     async def create_functions(self, functions: FunctionSet, names: Sequence[str]) -> Answer:
         """Whether the functions can be made: Java classes are loaded, Python modules imported, in the planner."""

@@ -76,7 +76,7 @@ def test_given_a_login_then_a_job_runs_and_is_seen_through_the_proxy_and_the_clu
         assert changed["name"] == name
         assert api.ok("GET", "/cluster/info", params={"clusterId": cluster})["reachable"] is True
     finally:
-        api.ok("POST", f"/jobs/cancel/{job}")
+        api.ok("POST", f"/jobs/cancel/{job}?mode=none")
     assert api.status(job) == 2
 
 

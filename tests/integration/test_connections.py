@@ -6,7 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from typing import Any
 
+import psycopg
 import pytest
 
 from app.errors import Problem
@@ -178,6 +180,39 @@ async def test_a_database_table_that_fits_is_no_problem(
     to = connection(endpoints, pg_table('id int primary key, "Name" varchar(20), price numeric(10, 2), at timestamp'))
     columns = (Column("id", "INT"), Column("name", "STRING"), Column("price", "DECIMAL(10, 2)"))
     assert await connections.check(written(to, *columns, key=("id",))) == []
+
+
+async def test_a_session_is_used_again_and_replaced_when_the_server_has_ended_it(
+    connections: Connections, endpoints: Endpoints, pg_table: NewTable, postgres: Callable[[], psycopg.Connection[Any]]
+) -> None:
+    to = connection(endpoints, pg_table("id int primary key"))
+    server = postgres()
+
+    def sessions() -> list[int]:
+        found = server.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'hlink-check' ORDER BY 1")
+        return [pid for (pid,) in found.fetchall()]
+
+    before = sessions()
+    assert await connections.check(side(to, Column("id", "INT"))) == []
+    (opened,) = set(sessions()) - set(before)
+    assert await connections.check(side(to, Column("id", "INT"))) == []
+    assert set(sessions()) - set(before) == {opened}
+    server.execute("SELECT pg_terminate_backend(%s)", [opened])
+    assert await connections.check(side(to, Column("id", "INT"))) == []
+    await connections.close()
+    async with asyncio.timeout(30):
+        while set(sessions()) - set(before):  # noqa: ASYNC110 the server tells nobody
+            await asyncio.sleep(0.05)
+
+
+async def test_a_session_is_ended_some_time_after_its_login(
+    connections: Connections, endpoints: Endpoints, pg_table: NewTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.hlink.connections.sessions.LIFE_S", 0.1)
+    assert await connections.check(side(connection(endpoints, pg_table("id int")), Column("id", "INT"))) == []
+    assert connections._sessions._idle
+    await asyncio.sleep(0.5)
+    assert not connections._sessions._idle
 
 
 async def test_an_unreachable_database_is_told(connections: Connections, endpoints: Endpoints, nowhere: str) -> None:

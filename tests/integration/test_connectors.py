@@ -102,7 +102,7 @@ def running(api: Api, body: Json) -> Iterator[int]:
     try:
         yield job_id
     finally:
-        api.ok("POST", f"/jobs/cancel/{job_id}")
+        api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 @dataclass
@@ -412,7 +412,7 @@ def test_given_oracle_when_a_job_reads_and_writes_it_then_it_is_planned_and_its_
             assert time.monotonic() < deadline, shown
             time.sleep(0.3)
     finally:
-        api.ok("POST", f"/jobs/cancel/{job_id}")
+        api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 def test_given_a_job_that_uses_a_table_when_it_is_edited_or_removed_then_the_job_is_named(

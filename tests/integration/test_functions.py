@@ -7,10 +7,12 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from stream_jobs.local.endpoints import Endpoints
@@ -110,7 +112,7 @@ def shop(
     )
     for job in api.ok("GET", "/jobs/list", params={"jobName": tag, "pageSize": 100})["records"]:
         if job["jobStatus"] in (1, 9):
-            api.ok("POST", f"/jobs/cancel/{job['id']}")
+            api.ok("POST", f"/jobs/cancel/{job['id']}?mode=none")
 
 
 def upload(api: Api, content: Path | bytes, name: str, udf_class: str, kind: str = "", file_name: str = "") -> Json:
@@ -203,7 +205,7 @@ def test_given_a_running_job_when_a_second_version_comes_then_it_keeps_the_first
     assert sorted((row["k"], row["v"]) for row in rows) == [("cone", "xone"), ("ctwo", "xtwo")]
 
     # The first job's next run takes the new version, as a version of its own.
-    api.ok("POST", f"/jobs/cancel/{first}")
+    api.ok("POST", f"/jobs/cancel/{first}?mode=none")
     api.run(first)
     assert api.ok("GET", f"/jobs/{first}")["version"] == "2"
     produce(topic, [{"k": "y"}])
@@ -252,6 +254,23 @@ def test_given_a_function_when_it_is_listed_changed_and_deleted_then_each_does_w
     assert listed(udfName=shop.tag) == [name]
     assert "no function" in api.refused("DELETE", "/ds/udf/delete", params={"id": other})["msg"]
     assert job
+
+
+def test_given_a_function_that_is_deleted_while_a_job_with_it_is_stored_then_one_of_the_two_is_refused(
+    api: Api, shop: Shop, jar: Path
+) -> None:
+    with ThreadPoolExecutor(1) as other:
+        for attempt in range(12):
+            name = shop.name(f"fleeting_{attempt}")
+            function = upload(api, jar, name, "shop.Shout")["data"]["id"]
+            job = shop.job(f"SELECT k, {name}(text) FROM {shop.words}", f"{name} of a job")
+            storing = other.submit(httpx.post, f"{api.http.base_url}/jobs/addDO", json=job)
+            time.sleep(attempt * 0.01)
+            deleted = api.call("DELETE", "/ds/udf/delete", params={"id": function})
+            stored = storing.result().json()
+            assert deleted["success"] is not stored["success"], (deleted, stored)
+            if not stored["success"]:
+                assert name in stored["msg"]
 
 
 def test_given_a_table_aggregate_function_when_a_statement_calls_it_then_it_is_refused_with_the_reason(
@@ -356,7 +375,7 @@ def test_given_a_python_function_when_a_job_calls_it_then_its_results_are_in_the
     function = uploaded(api, module, name, "texts.backwards", "PYTHON", file_name="texts.py")
     job = shop.run(f"SELECT k, {name}(text) FROM {shop.words}")
     assert values(consume(shop.out_topic, 2, timeout=120)) == ["noitseuq1", "ro eb ot1"]
-    api.ok("POST", f"/jobs/cancel/{job}")
+    api.ok("POST", f"/jobs/cancel/{job}?mode=none")
 
     second = PYTHON.format(mark="2").encode()
     api.ok("PUT", "/ds/udf/update", params={"id": function}, files={"jarfile": ("texts.py", second)})

@@ -189,7 +189,13 @@ def test_given_a_program_that_runs_when_the_cluster_forgot_its_jar_then_it_is_br
     vertices = httpx.get(flink, timeout=30).json()["vertices"]
     assert max(vertex["parallelism"] for vertex in vertices) == 2
 
-    jars.api.ok("POST", f"/jobs/cancel/{job_id}")
+    restarted = jars.api.ok("POST", f"/jobs/restart/{job_id}")
+    jars.api.wait_for(job_id, 1)
+    checkpoints = (
+        f"{jars.api.endpoints.flink_url}/jobs/{jars.api.ok('GET', f'/jobs/{job_id}')['flinkJobId']}/checkpoints"
+    )
+    assert httpx.get(checkpoints, timeout=30).json()["latest"]["restored"]["external_path"] == restarted["restoredFrom"]
+    jars.api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
     assert jars.api.status(job_id) == 2
 
 

@@ -86,7 +86,7 @@ def running(api: Api, airport: Airport) -> Any:
 
     yield start
     for job_id in started:
-        api.call("POST", f"/jobs/cancel/{job_id}")
+        api.call("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 SETTINGS: dict[str, tuple[Json, Callable[[Running], Any], Any]] = {

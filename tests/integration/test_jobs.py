@@ -66,10 +66,10 @@ def test_features_come_out_of_kafka_and_postgresql(
     assert (again["code"], again["msg"]) == (0, f"Job {body['jobName']!r} is running already")
     assert len(api.flink_jobs(body["jobName"])) == 1
 
-    ended = api.ok("POST", f"/jobs/cancel/{job_id}")
+    ended = api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
     assert (ended["jobStatus"], ended["state"]) == (2, "CANCELED")
     assert [job["state"] for job in api.flink_jobs(body["jobName"])] == ["CANCELED"]
-    assert api.refused("POST", f"/jobs/cancel/{job_id}")["msg"] == f"Job {body['jobName']!r} is not running"
+    assert api.refused("POST", f"/jobs/cancel/{job_id}?mode=none")["msg"] == f"Job {body['jobName']!r} is not running"
 
 
 def overview_with(api: Api, job_id: int, condition: Callable[[Json], Any], timeout_s: float = 30) -> Json:
@@ -105,7 +105,7 @@ def test_a_window_closes_by_event_time(
         {"name": "Alpha", "start": "2026-01-01 00:00:00", "n": 30},
         {"name": "Beta", "start": "2026-01-01 00:00:00", "n": 30},
     ]
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 def test_validate_shows_the_sql_without_secrets_and_stores_nothing(api: Api, airport: Airport) -> None:
@@ -181,7 +181,7 @@ def test_names_may_be_keywords_or_hold_quotes_backticks_and_semicolons(
     job_id = api.ok("POST", "/jobs/addDO", json=api.job(f"it's; `odd` {tag}", [source], {sink: sql}))["id"]
     api.run(job_id)
     assert consume(out_topic, 1, timeout=60) == [{name: index for index, name in enumerate(odd)}]
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 def test_a_table_alias_that_is_a_keyword_or_no_identifier_is_refused(api: Api) -> None:

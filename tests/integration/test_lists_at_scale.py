@@ -18,7 +18,7 @@ from app.hlink.clusters.models import Cluster
 from app.hlink.jobs.models import JobTableLink, JobVersion, StoredJob, subject_of
 from app.hlink.tables.models import StoredTable
 from app.settings import Settings
-from app.supervisor import Run, State
+from app.supervisor import Desired, Run, State
 from stream_jobs.local.endpoints import Endpoints
 from tests.services import Api, running_service
 
@@ -65,11 +65,13 @@ def fill(database_url: str, home: Path) -> None:
                     "compiled": "{}" * 2000, "options": {},
                 }
             )  # fmt: skip
+        # Every other one of those that have finished was stopped with a savepoint.
+        desired = Desired.STOPPED if n % 8 == 3 else Desired.RUNNING
         for number, state in enumerate((State.CANCELED, states[n % 4])):
             rows[Run].append(
                 {
                     "id": 2 * n + number, "kind": "none", "subject": subject_of(n), "spec": {}, "state": state,
-                    "external_id": f"{2 * n + number:032x}", "ended_at": 1,
+                    "external_id": f"{2 * n + number:032x}", "ended_at": 1, "desired": desired,
                 }
             )  # fmt: skip
     with closing(create_engine(database_url).connect()) as connection, connection.begin():
@@ -103,6 +105,8 @@ QUERIES: Mapping[str, tuple[str, dict[str, Any], int]] = {
     "jobs": ("/jobs/list", {}, JOBS),
     "jobs, the last page": ("/jobs/list", {"curPage": JOBS // 10}, JOBS),
     "jobs that failed": ("/jobs/list", {"jobStatus": 3}, JOBS // 2),
+    "jobs that were canceled": ("/jobs/list", {"jobStatus": 2}, JOBS * 3 // 8),
+    "jobs that do not run": ("/jobs/list", {"jobStatus": 0}, JOBS // 8),
     "jobs by name": ("/jobs/list", {"jobName": "job 77"}, 111),
     "jobs by cluster": ("/jobs/list", {"clusterName": "main"}, JOBS),
     "jobs by Flink's id": ("/jobs/list", {"flinkJobId": f"{2 * 4711 + 1:032x}"}, 1),

@@ -101,7 +101,7 @@ class Bench:
         try:
             yield job_id, out
         finally:
-            self.api.call("POST", f"/jobs/cancel/{job_id}")
+            self.api.call("POST", f"/jobs/cancel/{job_id}?mode=none")
 
     def rows(self, source: str, sql: str, columns: Mapping[str, Any], n: int) -> list[Any]:
         with self.running(source, sql, columns) as (_, out):

@@ -19,7 +19,11 @@ from app.ids import NodeLease
 from app.migrations import migrate
 from app.settings import Settings
 from app.supervisor import (
+    Purpose,
+    Retained,
     Run,
+    Savepoint,
+    SavepointProgress,
     State,
     StopMode,
     create_run,
@@ -30,6 +34,8 @@ from app.supervisor import (
     savepoints,
 )
 from app.supervisor.faults import POINTS, VARIABLE
+from app.supervisor.retention import Retention
+from app.supervisor.schedules import set_schedule
 from app.supervisor.store import events
 from app.supervisor.transitions import Seen
 from stream_jobs.local.endpoints import Endpoints
@@ -135,6 +141,8 @@ STARTING = (
     "submission.noted",
 )
 STOPPING = ("stop.begun", "stop.asked", "stop.noted")
+SCHEDULED = ("schedule.uncommitted", "schedule.fired")
+REMOVING = ("removal.noted", "removal.done")
 
 
 def test_every_crash_point_is_tried_below() -> None:
@@ -143,7 +151,7 @@ def test_every_crash_point_is_tried_below() -> None:
         *("submission.refused", "observation.unrecorded", "savepoint.asked"),
         *("recovery.found", "recovery.chosen"),
     }
-    assert {*STARTING, *STOPPING} | elsewhere == set(POINTS) - in_the_families
+    assert {*STARTING, *STOPPING, *SCHEDULED, *REMOVING} | elsewhere == set(POINTS) - in_the_families
 
 
 @pytest.mark.parametrize("point", STARTING)
@@ -182,7 +190,7 @@ async def test_given_a_service_killed_while_it_stops_a_run_then_the_next_one_car
     await world.start_replica()
 
     ended = await world.until(run, lambda run: run.state is end)
-    assert ended.savepoint == (f"/savepoints/{ended.stop_token}" if mode is StopMode.SAVEPOINT else None)
+    assert ended.savepoint == (f"/savepoints/{ended.stop_token}/savepoint-1" if mode is StopMode.SAVEPOINT else None)
     assert world.outside.stops() == 1
 
 
@@ -271,7 +279,63 @@ async def test_given_a_service_killed_when_it_had_asked_for_a_savepoint_then_the
             break
         assert time.monotonic() < deadline, f"still {made!r}"
         await asyncio.sleep(0.05)
-    assert (made.id, made.path) == (asked.id, f"/savepoints/{asked.token}")
+    assert (made.id, made.path) == (asked.id, f"/savepoints/{asked.token}/savepoint-1")
+
+
+async def _savepoints(world: World, run: Run, settled: int) -> list[Savepoint]:
+    """The run's savepoints, newest first, once so many of them are complete and looked into."""
+    deadline = time.monotonic() + 30
+    while True:
+        async with world.database.read() as session:
+            found = list(await savepoints(session, run.subject))
+        if sum(one.verified_at is not None for one in found) >= settled:
+            return found
+        assert time.monotonic() < deadline, f"still {found!r}"
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("point", SCHEDULED)
+async def test_given_a_service_killed_when_a_savepoint_was_due_then_it_is_made_once(world: World, point: str) -> None:
+    run = await world.create()
+    first = await world.start_replica(point)
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    async with world.database.write() as session:
+        schedule = await set_schedule(session, run.subject, "0 0 1 1 *")
+        schedule.next_at = 1
+    await died(first)
+    await world.start_replica()
+
+    (made,) = await _savepoints(world, run, settled=1)
+    assert (made.purpose, made.path) == (Purpose.SCHEDULE, f"/savepoints/{made.token}/savepoint-1")
+    await asyncio.sleep(5 * TICK_S)
+    assert len(await _savepoints(world, run, settled=1)) == 1
+
+
+@pytest.mark.parametrize("point", REMOVING)
+async def test_given_a_service_killed_while_it_removes_a_savepoint_then_the_next_one_does_it_and_no_other_goes(
+    world: World, point: str
+) -> None:
+    run = await world.create()
+    first = await world.start_replica(point)
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    for number in (1, 2):
+        async with world.database.write() as session:
+            await request_savepoint(session, run.subject)
+        newer, *older = await _savepoints(world, run, settled=number)
+    async with world.database.write() as session:
+        await Retention(world.database, "test", {}, Retained(), 30).remove(
+            session, run.subject, older[0].id, "asked for"
+        )
+    await died(first)
+    await world.start_replica()
+
+    deadline = time.monotonic() + 30
+    while (found := await _savepoints(world, run, settled=2))[1].state is not SavepointProgress.REMOVED:
+        assert time.monotonic() < deadline, f"still {found!r}"
+        await asyncio.sleep(0.05)
+    assert found[0].state is SavepointProgress.COMPLETED
+    assert set(world.outside.disposed()) == {older[0].path}
+    assert newer.path not in world.outside.disposed()
 
 
 async def test_given_a_service_killed_before_it_records_an_end_then_the_next_one_records_it(world: World) -> None:

@@ -98,7 +98,7 @@ def run(api: Api, pg_table: Callable[..., str]) -> Iterator[Callable[[Json], int
 
     yield start
     for job in started:
-        api.call("POST", f"/jobs/cancel/{job}")
+        api.call("POST", f"/jobs/cancel/{job}?mode=none")
 
 
 def test_the_catalogue_is_as_its_schema_says_and_every_class_has_its_source() -> None:

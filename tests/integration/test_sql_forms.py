@@ -56,7 +56,7 @@ class Shop:
         return job_id
 
     def stop(self, job_id: int) -> None:
-        self.api.ok("POST", f"/jobs/cancel/{job_id}")
+        self.api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 @pytest.fixture(scope="module")

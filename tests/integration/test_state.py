@@ -19,7 +19,7 @@ from tests.services import Api, Json, running_service
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Api]:
-    with running_service(tmp_path_factory.mktemp("service")) as service:
+    with running_service(tmp_path_factory.mktemp("service"), HLINK_RETENTION_S="0.5", HLINK_STOP_S="8") as service:
         yield Api(service.url, endpoints)
 
 
@@ -82,6 +82,18 @@ class Counting:
             assert time.monotonic() < deadline, found
             time.sleep(0.1)
 
+    def entry(self, savepoint_id: int) -> Json:
+        """A savepoint in the job's history."""
+        (found,) = [one for one in self.savepoints() if one["id"] == savepoint_id]
+        return found
+
+    def until_removed(self, savepoint_id: int) -> Json:
+        deadline = time.monotonic() + 60
+        while (found := self.entry(savepoint_id))["state"] != "REMOVED":
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        return found
+
     def lose_checkpoints(self) -> None:
         """Somebody tidies up the folder of the newest run's checkpoints."""
         config = httpx.get(f"{self.api.endpoints.flink_url}/jobmanager/config", timeout=30).json()
@@ -113,7 +125,7 @@ def counting(
     made.api.run(made.id)
     made.until_counted(10, 10)
     yield made
-    api.call("POST", f"/jobs/cancel/{made.id}")
+    api.call("POST", f"/jobs/cancel/{made.id}?mode=none")
 
 
 def _file(path: str) -> Path:
@@ -167,7 +179,7 @@ def test_given_a_broken_newest_savepoint_when_a_stopped_job_is_restarted_then_th
 ) -> None:
     older, newer = counting.savepoint(), counting.savepoint()
     counting.until_checkpointed()
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
     metadata = _file(newer["path"]) / "_metadata"
     metadata.write_bytes(metadata.read_bytes()[:40])
     counting.lose_checkpoints()
@@ -182,7 +194,7 @@ def test_given_no_whole_state_when_a_job_is_restarted_then_it_is_refused_and_say
 ) -> None:
     made = counting.savepoint()
     counting.until_checkpointed()
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
     (_file(made["path"]) / "_metadata").write_bytes(b"?")
     counting.lose_checkpoints()
     refusal = counting.api.refused("POST", f"/jobs/restart/{counting.id}")
@@ -195,7 +207,7 @@ def test_given_no_whole_state_when_a_job_is_restarted_then_it_is_refused_and_say
 def test_given_a_folder_that_cannot_be_written_when_a_job_is_restarted_then_it_goes_on_as_before(
     counting: Counting, tmp_path: Path
 ) -> None:
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
     blocked = tmp_path / "file"
     blocked.write_text("")
     view = counting.api.ok("GET", f"/jobs/{counting.id}")
@@ -210,14 +222,14 @@ def test_given_a_folder_that_cannot_be_written_when_a_job_is_restarted_then_it_g
     before = counting.api.run(job_id)["flinkJobId"]
     refusal = counting.api.refused("POST", f"/jobs/restart/{job_id}")
     after = counting.api.ok("GET", f"/jobs/{job_id}")
-    counting.api.ok("POST", f"/jobs/cancel/{job_id}")
+    counting.api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
     assert "Not restarted, it goes on as before" in refusal["msg"]
     assert (after["flinkJobId"], after["jobStatus"]) == (before, 1)
 
 
 def test_given_a_job_that_does_not_run_then_a_savepoint_is_refused(counting: Counting) -> None:
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
 
     assert "not running" in counting.api.refused("GET", f"/jobs/savepoint/{counting.id}")["msg"]
 
@@ -235,6 +247,261 @@ def test_given_a_job_with_checkpoints_when_another_is_run_without_then_it_has_no
     job_id = int(api.ok("POST", "/jobs/addDO", json=body)["id"])
     flink_id = api.run(job_id)["flinkJobId"]
     found = httpx.get(f"{api.endpoints.flink_url}/jobs/{flink_id}/checkpoints/config", timeout=30)
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
     assert "Checkpointing is not enabled" in found.text or found.json().get("interval", 0) > 10**15, found.text
+
+
+# Stops
+
+
+def test_given_a_running_job_when_it_is_canceled_then_its_savepoint_is_kept_and_a_restart_goes_on_from_it(
+    counting: Counting,
+) -> None:
+    ended = counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
+
+    (made,) = counting.savepoints()
+    assert (ended["jobStatus"], ended["state"], ended["savepoint"]) == (2, "FINISHED", made["path"])
+    assert (made["purpose"], made["format"], made["drained"], made["jobVersion"]) == ("STOP", "CANONICAL", False, 1)
+    name = f"counting {counting.tag}"
+    assert [
+        counting.api.ok("GET", "/jobs/list", params={"jobName": name, "jobStatus": status})["total"]
+        for status in (0, 1, 2, 3)
+    ] == [0, 0, 1, 0]
+    counting.add(20)
+    assert counting.api.ok("POST", f"/jobs/restart/{counting.id}")["restoredFrom"] == made["path"]
+    counting.until_counted(20, 20)
+
+
+def test_given_a_canceled_job_when_it_is_run_then_it_starts_without_state_and_says_where_its_state_is(
+    counting: Counting,
+) -> None:
+    path = counting.api.ok("POST", f"/jobs/cancel/{counting.id}")["savepoint"]
+    answer = counting.api.call("POST", f"/jobs/run/{counting.id}")
+
+    assert answer["msg"].startswith(
+        f"Started without state. The job's newest savepoint is {path}: /jobs/restart/{counting.id} goes on from it."
+    )
+    assert counting.api.ok("GET", f"/jobs/overview/{counting.id}")["run"]["restoredFrom"] is None
+
+
+def test_given_a_job_when_it_is_drained_in_the_native_format_then_it_goes_on_only_from_what_is_said(
+    counting: Counting,
+) -> None:
+    older = counting.savepoint()
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}", params={"mode": "drain", "native": True})
+    made = counting.savepoints()[0]
+    assert (made["format"], made["drained"], made["purpose"]) == ("NATIVE", True, "STOP")
+    assert counting.api.status(counting.id) == 2
+    refusal = counting.api.refused("POST", f"/jobs/restart/{counting.id}")
+    assert refusal["msg"].startswith("The job was drained")
+
+    answer = counting.api.ok("POST", f"/jobs/restart/{counting.id}", params={"restoreFrom": older["id"]})
+    assert answer["restoredFrom"] == older["path"]
+    counting.until_counted(10, 10)
+
+
+def test_given_a_folder_that_cannot_be_written_when_a_job_is_canceled_then_it_goes_on_until_it_is_canceled_without(
+    counting: Counting, tmp_path: Path
+) -> None:
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    view = counting.api.ok("GET", f"/jobs/{counting.id}")
+    changed = {
+        "id": counting.id,
+        "jobName": view["jobName"],
+        "clusterId": view["clusterId"],
+        "jobType": 0,
+        "jobDsVOS": [{"dsId": one["dsId"], "runSql": one["runSql"]} for one in view["jobDsVOS"]],
+        "stateSavepointsDir": blocked.as_uri(),
+    }
+    counting.api.ok("POST", "/jobs/updateDO", json=changed)
+    before = counting.api.run(counting.id)["flinkJobId"]
+    refusal = counting.api.refused("POST", f"/jobs/cancel/{counting.id}")
+
+    assert refusal["msg"].startswith("Not stopped, it goes on as before: 3 attempts to make its savepoint failed")
+    assert "mode=none" in refusal["msg"]
+    assert (counting.flink_id, counting.api.status(counting.id)) == (before, 1)
+    assert counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")["state"] == "CANCELED"
+
+
+def test_given_a_job_that_keeps_restarting_when_it_is_canceled_then_that_is_given_up_and_says_how_to_end_it(
+    counting: Counting,
+) -> None:
+    api = counting.api
+    api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    source, sink = sorted(api.ok("GET", f"/jobs/{counting.id}")["jobDsVOS"], key=lambda one: bool(one["runSql"]))
+    # A text that is no number where one belongs: seen only when the job runs.
+    statement = f"SELECT k, CAST(k AS BIGINT) FROM rows_{counting.tag}"
+    settings = {"restartStrategy": 1, "restartAttempts": 100_000, "delayInterval": 1, "checkpointInterval": 200}
+    body = api.job(f"flapping {counting.tag}", [source["dsId"]], {sink["dsId"]: statement}, **settings)
+    job_id = int(api.ok("POST", "/jobs/addDO", json=body)["id"])
+
+    def until(holds: Callable[[Json], Any]) -> Json:
+        deadline = time.monotonic() + 90
+        while not holds(run := api.ok("GET", f"/jobs/overview/{job_id}")["run"]):
+            assert time.monotonic() < deadline, run
+            time.sleep(0.2)
+        return dict(run)
+
+    api.run(job_id)
+    until(lambda run: run["lastException"])
+    answer = api.call("POST", f"/jobs/cancel/{job_id}")
+    given_up = until(lambda run: run["desired"] == "RUNNING")["reason"]
+    ended = api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
+
+    assert given_up.startswith("Not stopped, it goes on as before: ")
+    assert given_up.endswith("Mend that and ask again, or do it without a savepoint (mode=none)")
+    assert answer["msg"] == given_up or answer["data"]["state"] == "STOPPING"
+    assert (ended["state"], ended["jobStatus"]) == ("CANCELED", 2)
+
+
+# Restarts
+
+
+def test_given_a_running_job_when_it_is_restarted_without_a_savepoint_then_it_goes_on_from_its_checkpoint(
+    counting: Counting,
+) -> None:
+    counting.until_checkpointed()
+    before = counting.flink_id
+    answer = counting.api.ok("POST", f"/jobs/restart/{counting.id}?mode=none")
+    counting.until(1)
+    counting.add(20)
+
+    assert f"{before}/chk-" in answer["restoredFrom"]
+    assert counting.savepoints() == []
+    counting.until_counted(20, 20)
+
+
+def test_given_a_history_when_a_running_job_is_restarted_from_an_older_entry_then_it_goes_on_from_that(
+    counting: Counting,
+) -> None:
+    older = counting.savepoint()
+    counting.savepoint()
+    answer = counting.api.ok("POST", f"/jobs/restart/{counting.id}", params={"restoreFrom": older["id"]})
+    counting.until(1)
+
+    assert answer["restoredFrom"] == older["path"]
+    assert [one["purpose"] for one in counting.savepoints()] == ["RESTART", "REQUEST", "REQUEST"]
+    counting.until_counted(10, 10)
+    run = counting.api.ok("GET", f"/jobs/overview/{counting.id}")["run"]
+    assert run["restoredFrom"] == older["path"]
+    assert 0 <= run["downtimeMs"] < 60_000
+    assert f", {run['downtimeMs']} ms after the run before" in counting.api.ok("GET", f"/jobs/{counting.id}/log")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"restoreFrom": "yesterday"}, "restoreFrom: 'yesterday' is nothing to start from"),
+        ({"restoreFrom": "7"}, "The job has no savepoint 7"),
+        ({"restoreFrom": "checkpoint"}, "restoreFrom: a stop with a savepoint deletes the checkpoints of its run"),
+        ({"mode": "drain"}, "mode: a drained job cannot go on as if its windows had not fired"),
+    ],
+    ids=str,
+)
+def test_given_a_running_job_when_its_restart_contradicts_itself_then_it_is_refused_and_nothing_is_touched(
+    counting: Counting, asked: Json, told: str
+) -> None:
+    before = counting.flink_id
+    assert counting.api.refused("POST", f"/jobs/restart/{counting.id}", params=asked)["msg"].startswith(told)
+    assert (counting.flink_id, counting.api.status(counting.id)) == (before, 1)
+    assert counting.savepoints() == []
+
+
+# History, removal and retention
+
+
+def test_given_savepoints_then_the_history_tells_of_each_and_comes_in_pages(counting: Counting) -> None:
+    first, second = counting.savepoint(), counting.savepoint()
+    page = counting.api.call("GET", f"/jobs/{counting.id}/savepoints", params={"limit": 1, "offset": 1})
+
+    assert (page["msg"], page["data"]) == ("savepoints 1 to 2 of 2", [first])
+    assert second["durationMs"] >= 0
+    version = httpx.get(f"{counting.api.endpoints.flink_url}/overview", timeout=30).json()["flink-version"]
+    assert (second["flinkVersion"], second["jobVersion"], second["verified"]) == (version, 1, True)
+
+
+def test_given_a_limit_when_there_are_more_savepoints_then_the_oldest_are_deleted_with_their_folders(
+    counting: Counting,
+) -> None:
+    made = [counting.savepoint() for _ in range(3)]
+    assert counting.api.ok("GET", f"/jobs/{counting.id}/savepoints/retention") == {"most": 20, "days": 90}
+    counting.api.ok("PUT", f"/jobs/{counting.id}/savepoints/retention", json={"most": 1})
+
+    for one in made[:2]:
+        removed = counting.until_removed(one["id"])
+        assert removed["removal"] == "1 are kept, and as many are newer"
+        assert not _file(one["path"]).parent.exists()
+    assert counting.entry(made[2]["id"])["state"] == "COMPLETED"
+    assert _file(made[2]["path"]).exists()
+    refusal = counting.api.refused("POST", f"/jobs/restart/{counting.id}", params={"restoreFrom": made[0]["id"]})
+    assert "is removed (1 are kept, and as many are newer): choose one that is COMPLETED" in refusal["msg"]
+
+
+def test_given_savepoints_when_one_is_deleted_then_only_what_nobody_needs_goes(counting: Counting) -> None:
+    api = counting.api
+    origin = counting.savepoint()
+    api.ok("POST", f"/jobs/restart/{counting.id}", params={"restoreFrom": origin["id"]})
+    counting.until(1)
+    spare, newest = counting.savepoint(), counting.savepoint()
+
+    def refused(savepoint_id: int) -> str:
+        return str(api.refused("DELETE", f"/jobs/{counting.id}/savepoints/{savepoint_id}")["msg"])
+
+    assert "it is the newest one that is known to be whole" in refused(newest["id"])
+    assert "goes on from it" in refused(origin["id"])
+    assert "has no savepoint 7" in refused(7)
+    assert api.ok("DELETE", f"/jobs/{counting.id}/savepoints/{spare['id']}")["state"] == "REMOVING"
+    assert counting.until_removed(spare["id"])["removal"] == "asked for by local"
+    assert not _file(spare["path"]).parent.exists()
+    assert _file(origin["path"]).exists()
+    assert f"{spare['path']} removed: asked for by local" in api.ok("GET", f"/jobs/{counting.id}/log")
+
+
+# Schedules
+
+
+def test_given_a_schedule_then_savepoints_are_made_by_the_clock_and_skipped_while_the_job_does_not_run(
+    counting: Counting,
+) -> None:
+    api, path = counting.api, f"/jobs/{counting.id}/savepoints/schedule"
+    assert api.ok("GET", path) is None
+    made = api.ok("PUT", path, json={"cron": "* * * * *", "timeZone": "Asia/Shanghai", "native": True})
+    assert (made["cron"], made["timeZone"], made["native"]) == ("* * * * *", "Asia/Shanghai", True)
+    assert counting.id in [one["jobId"] for one in api.ok("GET", "/jobs/savepoints/schedules")]
+
+    deadline = time.monotonic() + 120
+    while not (found := counting.savepoints()) or found[0]["state"] == "PENDING":
+        assert time.monotonic() < deadline, api.ok("GET", path)
+        time.sleep(0.5)
+    assert (found[0]["purpose"], found[0]["format"], found[0]["state"]) == ("SCHEDULE", "NATIVE", "COMPLETED")
+    api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    number = len(counting.savepoints())
+    while "skipped" not in (outcome := api.ok("GET", path)["lastOutcome"]):
+        assert time.monotonic() < deadline + 120, outcome
+        time.sleep(0.5)
+    assert "a savepoint can be made of what runs" in outcome
+    assert len(counting.savepoints()) == number
+    api.ok("DELETE", path)
+    assert api.ok("GET", path) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"cron": "hourly"}, "cron: 'hourly' cannot be read: it has 1 fields, and needs 5"),
+        ({"cron": "61 * * * *"}, "cron: '61 * * * *' cannot be read: "),
+        ({"cron": "0 0 30 2 *"}, "cron: '0 0 30 2 *' never comes"),
+        ({"cron": "0 * * * *", "timeZone": "Mars/Olympus"}, "timeZone: there is no time zone 'Mars/Olympus'"),
+        ({"cron": "0 * * * *", "timezone": "UTC"}, "timezone: Extra inputs are not permitted"),
+    ],
+    ids=str,
+)
+def test_given_a_schedule_that_cannot_be_read_then_it_is_refused_with_what_is_wrong(
+    counting: Counting, body: Json, told: str
+) -> None:
+    path = f"/jobs/{counting.id}/savepoints/schedule"
+    assert counting.api.refused("PUT", path, json=body)["msg"].startswith(told)
+    assert counting.api.ok("GET", path) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,8 +18,24 @@ from app.errors import Conflict
 from app.ids import Node, NodeLease, new_id
 from app.migrations import migrate
 from app.settings import Settings
-from app.supervisor import Event, Run, State, StopMode, active_run, create_run, history, latest_runs, request_stop
+from app.supervisor import (
+    Event,
+    Purpose,
+    Retained,
+    Run,
+    Savepoint,
+    SavepointProgress,
+    State,
+    StopMode,
+    active_run,
+    create_run,
+    history,
+    latest_runs,
+    request_stop,
+)
+from app.supervisor.retention import DAY_MS, Retention, hold_savepoint
 from app.supervisor.runners.base import Observation
+from app.supervisor.schedules import fire_due, set_schedule
 from app.supervisor.store import Store, census, events, is_changed
 from app.supervisor.transitions import ENDED, Desired, Seen
 from stream_jobs.local.endpoints import Endpoints
@@ -182,14 +199,14 @@ async def test_given_an_end_then_its_time_is_set_and_the_lease_is_gone(database:
 
 
 async def test_given_a_stop_request_then_state_and_desire_stay_apart(database: Database) -> None:
-    run = await created(database)
+    _, run = await running(database)
     async with database.write() as session:
         asked = await request_stop(session, "job:1", StopMode.SAVEPOINT)
 
     assert asked is not None
     assert (asked.id, asked.state, asked.desired, asked.stop_mode) == (
         run.id,
-        State.CREATED,
+        State.RUNNING,
         Desired.STOPPED,
         StopMode.SAVEPOINT,
     )
@@ -210,7 +227,7 @@ async def test_given_a_stop_request_when_it_is_repeated_then_it_is_told_once(dat
 
 
 async def test_given_a_cancel_when_a_gentler_stop_is_asked_for_then_that_is_a_conflict(database: Database) -> None:
-    await created(database)
+    await running(database)
     async with database.write() as session:
         await request_stop(session, "job:1", StopMode.CANCEL)
     with pytest.raises(Conflict, match="already being stopped"):
@@ -219,12 +236,10 @@ async def test_given_a_cancel_when_a_gentler_stop_is_asked_for_then_that_is_a_co
 
 
 async def test_given_a_stop_attempt_when_a_cancel_is_asked_for_then_a_new_attempt_begins(database: Database) -> None:
-    store, run = await held(database)
-    submitting = await store.move(run, State.SUBMITTING)
+    store, run = await running(database)
     async with database.write() as session:
         await request_stop(session, "job:1", StopMode.SAVEPOINT)
-    assert submitting is not None
-    attempt = await store.begin_stop(submitting)
+    attempt = await store.begin_stop(run)
     assert attempt is not None
     assert attempt.stop_token is not None
     async with database.write() as session:
@@ -242,6 +257,79 @@ async def test_given_a_stop_request_then_a_submission_is_not_begun_any_more(data
 
     assert submitting is not None
     assert await store.begin_submission(submitting, "life 1") is None
+
+
+async def test_given_a_run_that_is_still_being_started_then_a_stop_request_is_for_an_end_at_once(
+    database: Database,
+) -> None:
+    run = await created(database)
+    async with database.write() as session:
+        asked = await request_stop(session, "job:1", StopMode.DRAIN)
+
+    assert asked is not None
+    assert (asked.id, asked.stop_mode) == (run.id, StopMode.CANCEL)
+
+
+# Savepoints
+
+
+async def saved(database: Database, run: Run, *, days_old: int = 0) -> Savepoint:
+    savepoint = Savepoint(
+        run_id=run.id,
+        subject=run.subject,
+        token=secrets.token_hex(16),
+        purpose=Purpose.REQUEST,
+        state=SavepointProgress.COMPLETED,
+        verified=True,
+    )
+    savepoint.path = f"file:/savepoints/{savepoint.token}/savepoint-1"
+    savepoint.ended_at = int(time.time() * 1000) - days_old * DAY_MS
+    async with database.write() as session:
+        session.add(savepoint)
+    return savepoint
+
+
+async def states(database: Database) -> list[SavepointProgress]:
+    async with database.read() as session:
+        return list((await session.exec(select(Savepoint.state).order_by(col(Savepoint.id)))).all())
+
+
+async def test_given_many_replicas_when_a_savepoint_is_due_then_one_of_them_asks_for_it(database: Database) -> None:
+    await running(database)
+    async with database.write() as session:
+        schedule = await set_schedule(session, "job:1", "0 * * * *")
+        schedule.next_at = 1
+    fired = await asyncio.gather(*(fire_due(database, f"replica {number}") for number in range(8)))
+
+    assert sum(fired) == 1
+    assert await states(database) == [SavepointProgress.PENDING]
+
+
+@pytest.mark.parametrize("limits", [Retained(most=1), Retained(days=5)], ids=str)
+async def test_given_many_replicas_when_savepoints_are_surplus_then_each_is_condemned_and_the_newest_stays(
+    database: Database, limits: Retained
+) -> None:
+    _, run = await running(database)
+    for days in (30, 20, 10):
+        await saved(database, run, days_old=days)
+    await asyncio.gather(*(Retention(database, f"r{n}", {}, limits, 0).turn() for n in range(5)))
+
+    assert await states(database) == [SavepointProgress.REMOVING] * 2 + [SavepointProgress.COMPLETED]
+
+
+async def test_given_a_run_that_is_just_being_started_from_a_savepoint_then_that_is_not_removed_meanwhile(
+    database: Database,
+) -> None:
+    _, run = await running(database)
+    old, _ = await saved(database, run), await saved(database, run)
+    async with database.write() as session:
+        await hold_savepoint(session, "job:1", old.id)
+        trimming = asyncio.create_task(Retention(database, "me", {}, Retained(most=1), 0).turn())
+        await asyncio.sleep(0.3)
+        await create_run(session, "test", "job:2", {"restore": old.path})
+    await trimming
+
+    assert await states(database) == [SavepointProgress.COMPLETED] * 2
 
 
 # Leases

@@ -44,9 +44,18 @@ class Prepared:
         with contextlib.suppress(httpx.TransportError):  # the service dies while it answers: that is the test
             httpx.post(f"{self.service.url}/jobs/run/{self.job_id}", timeout=90)
 
+    def cancel_and_forget(self) -> None:
+        with contextlib.suppress(httpx.TransportError):
+            httpx.post(f"{self.service.url}/jobs/cancel/{self.job_id}", timeout=90)
+
     def new_flink_jobs(self) -> list[Json]:
         """What Flink got since the last test."""
         return [job for job in self.api.flink_jobs(self.name) if job["jid"] not in self.before]
+
+    def savepoints(self) -> list[Json]:
+        """The job's savepoints, oldest first, but for attempts that came to nothing because it had just started."""
+        found = self.api.ok("GET", f"/jobs/{self.job_id}/savepoints")
+        return [one for one in reversed(found) if one["state"] != "FAILED"]
 
     def expect_one_running_job(self) -> None:
         deadline = time.monotonic() + 90
@@ -63,7 +72,7 @@ class Prepared:
         if self.service.process is None or self.service.process.poll() is not None:
             self.service.start()
         if self.api.status(self.job_id) in (1, 9):
-            self.api.call("POST", f"/jobs/cancel/{self.job_id}")
+            self.api.call("POST", f"/jobs/cancel/{self.job_id}?mode=none")
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
 
 
@@ -99,6 +108,27 @@ def test_killed_at_each_step_of_a_submission(prepared: Prepared, point: str) -> 
     assert prepared.service.wait_for_death() == -9
     prepared.service.start()
     prepared.expect_one_running_job()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", ["stop.begun", "stop.asked", "stop.noted"])
+def test_killed_at_each_step_of_a_cancel(prepared: Prepared, point: str) -> None:
+    """The job ends once, with one savepoint, which is whole and known."""
+    prepared.service.stop()
+    prepared.service.start(HLINK_CRASH_AT=point)
+    before = len(prepared.savepoints())
+    prepared.api.run(prepared.job_id, timeout_s=90)
+    prepared.cancel_and_forget()
+    assert prepared.service.wait_for_death() == -9
+    prepared.service.start()
+    prepared.api.wait_for(prepared.job_id, 2, timeout_s=90)
+    deadline = time.monotonic() + 60
+    while (made := prepared.savepoints()[before:])[0]["verified"] is None:
+        assert time.monotonic() < deadline, made
+        time.sleep(0.2)
+
+    assert [(one["state"], one["verified"], one["purpose"]) for one in made] == [("COMPLETED", True, "STOP")]
+    assert [job["state"] for job in prepared.new_flink_jobs()] == ["FINISHED"]
 
 
 @pytest.fixture(scope="module")

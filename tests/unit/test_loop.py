@@ -297,7 +297,7 @@ async def test_given_a_stop_with_savepoint_then_the_run_ends_and_says_where_the_
     await ticks(supervisor, 2)
 
     ended = await now(supervisor, run)
-    assert (ended.state, ended.savepoint) == (State.FINISHED, f"/savepoints/{ended.stop_token}")
+    assert (ended.state, ended.savepoint) == (State.FINISHED, f"/savepoints/{ended.stop_token}/savepoint-1")
 
 
 async def test_given_a_savepoint_that_fails_then_the_stop_is_tried_again_under_a_new_token(
@@ -426,6 +426,23 @@ async def test_given_a_started_loop_when_a_run_is_kicked_then_it_does_not_wait_f
         await slow.stop()
 
 
+async def test_given_a_run_that_was_just_written_when_it_starts_then_who_waits_gets_it_without_a_read(
+    database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Supervisor(database, "me", Pace(tick_s=60, lease_s=120))
+    slow.register("test", OutsideRunner(outside))
+    await slow.start()
+    try:
+        await asyncio.sleep(0.1)
+        run = await submit(database)
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "read", lambda: pytest.fail("the database was read"))
+            slow.kick(run)
+            assert (await slow.wait(run.id, known=run)).state is State.RUNNING
+    finally:
+        await slow.stop()
+
+
 async def test_given_a_stopped_supervisor_then_another_one_takes_its_runs_at_once(
     supervisor: Supervisor, database: Database, outside: Outside
 ) -> None:
@@ -503,7 +520,11 @@ async def test_given_a_running_run_when_a_savepoint_is_asked_for_then_it_is_made
 
     (made,) = await kept(database)
     assert first.id == again.id == made.id
-    assert (made.state, made.path, made.verified) == (SavepointProgress.COMPLETED, f"/savepoints/{made.token}", True)
+    assert (made.state, made.path, made.verified) == (
+        SavepointProgress.COMPLETED,
+        f"/savepoints/{made.token}/savepoint-1",
+        True,
+    )
     assert outside.asked("savepoint") == 1
     assert (await now(supervisor, run)).state is State.RUNNING
 

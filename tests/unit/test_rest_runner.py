@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from app.supervisor.models import Run
 from app.supervisor.runners import flink as runner_module
-from app.supervisor.runners.base import Outcome, SubmissionRefused, Unreachable
+from app.supervisor.runners.base import Inspection, Outcome, SubmissionRefused, Unreachable
 from app.supervisor.runners.flink import SEEN, FlinkRunner
 from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import Clusters
@@ -22,6 +22,25 @@ TOKEN = "c" * 32
 class Refuses:
     async def submit(self, run: Run) -> None:
         raise SubmissionRefused("no such table")
+
+
+class Files(Refuses):
+    """What is in the folders of savepoints, as the service's machine sees it."""
+
+    def __init__(self, savepoint: str | None = None, left: str | None = None) -> None:
+        self.savepoint, self.left = savepoint, left
+        self.folders: list[str] = []
+
+    async def inspect(self, path: str) -> Inspection:
+        return Inspection(True, size=7, checkpoint_id=3)
+
+    async def savepoint_in(self, folder: str) -> str | None:
+        self.folders.append(folder)
+        return self.savepoint
+
+    async def remove_savepoint(self, folder: str) -> str | None:
+        self.folders.append(folder)
+        return self.left
 
 
 @pytest.fixture
@@ -246,6 +265,91 @@ async def test_given_nowhere_to_put_a_savepoint_then_the_attempt_fails_with_the_
     report = await runner.stop(run_on(flink, stop_token=TOKEN), StopMode.SAVEPOINT)
     assert report.outcome is Outcome.FAILED
     assert "execution.checkpointing.savepoint-dir" in (report.cause or "")
+
+
+@pytest.fixture
+async def on_files() -> AsyncIterator[Callable[[Files], FlinkRunner]]:
+    """A runner that sees these files."""
+    clusters = Clusters(timeout_s=1)
+    yield lambda files: FlinkRunner(files, clusters)
+    await clusters.close()
+
+
+async def test_given_a_finished_job_whose_savepoint_the_cluster_has_forgotten_then_it_is_found_in_its_folder(
+    flink: Answers, on_files: Callable[[Files], FlinkRunner]
+) -> None:
+    run = run_on(flink, stop_token=TOKEN, stop_mode=StopMode.SAVEPOINT)
+    has(flink, job(run, "FINISHED", end_time=5))
+    has_details(flink, run)
+    files = Files(savepoint=f"file:/savepoints/{TOKEN}/savepoint-1")
+    seen = (await on_files(files).observe([run]))[run.id]
+
+    assert (seen.seen, seen.savepoint) == (Seen.FINISHED, f"file:/savepoints/{TOKEN}/savepoint-1")
+    assert files.folders == [f"file:///savepoints/{TOKEN}"]
+
+
+async def test_given_a_savepoint_when_it_is_looked_into_then_the_cluster_says_which_version_made_it(
+    flink: Answers, on_files: Callable[[Files], FlinkRunner]
+) -> None:
+    runner, run = on_files(Files()), run_on(flink)
+    assert await runner.inspect(run, "file:/x") == Inspection(True, size=7, checkpoint_id=3)
+    jobs = (f"jobs-{state}" for state in ("running", "finished", "cancelled", "failed"))
+    counts = dict.fromkeys(("taskmanagers", "slots-total", "slots-available", *jobs), 0)
+    flink.by_path["/overview"] = {"flink-version": "2.3.0", **counts}
+    assert (await runner.inspect(run, "file:/x")).made_with == "2.3.0"
+
+
+DONE = {"status": {"id": "COMPLETED"}, "operation": {}}
+
+
+def failed(cause: str) -> Any:
+    return {
+        "status": {"id": "COMPLETED"},
+        "operation": {"failure-cause": {"stack-trace": f"a.A: no\nCaused by: {cause}"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "left", "outcome", "cause"),
+    [
+        (DONE, None, Outcome.DONE, None),
+        (DONE, "it cannot be seen", Outcome.DONE, None),
+        (failed("b.B: Cannot find checkpoint or savepoint file/directory"), "unseen", Outcome.DONE, None),
+        (failed("b.B: permission denied"), None, Outcome.DONE, None),
+        (failed("b.B: permission denied"), "not seen", Outcome.FAILED, "b.B: permission denied; not seen"),
+        (b"", "it could not be deleted", Outcome.FAILED, "it could not be deleted"),
+        (b"", None, Outcome.DONE, None),
+    ],
+)
+async def test_given_a_savepoint_then_it_is_deleted_by_the_cluster_or_from_here(
+    flink: Answers,
+    on_files: Callable[[Files], FlinkRunner],
+    answer: Any,
+    left: str | None,
+    outcome: Outcome,
+    cause: str | None,
+) -> None:
+    flink.by_path["/savepoint-disposal"] = answer if answer == b"" else (200, {"request-id": "r"})
+    flink.by_path["/savepoint-disposal/r"] = answer
+    files = Files(left=left)
+    report = await on_files(files).dispose(run_on(flink), f"file:/savepoints/{TOKEN}/savepoint-1", TOKEN)
+
+    assert report.outcome is outcome
+    assert (cause or "") in (report.cause or "")
+    assert files.folders == [f"file:/savepoints/{TOKEN}"]
+
+
+async def test_given_a_path_that_is_not_in_a_folder_of_its_own_then_nothing_is_deleted(
+    flink: Answers, on_files: Callable[[Files], FlinkRunner]
+) -> None:
+    files = Files()
+    report = await on_files(files).dispose(run_on(flink), "file:/savepoints/savepoint-1", TOKEN)
+
+    assert (report.outcome, report.cause) == (
+        Outcome.FAILED,
+        "file:/savepoints/savepoint-1 is not in a folder of its own: delete it by hand",
+    )
+    assert (files.folders, flink.asked) == ([], [])
 
 
 async def test_given_a_cancel_under_way_then_it_is_not_sent_again(flink: Answers, runner: FlinkRunner) -> None:

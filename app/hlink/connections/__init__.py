@@ -15,6 +15,7 @@ from app.errors import Problem
 from app.hlink.connections import addresses, databases
 from app.hlink.connections.kafka import Broker, Brokers
 from app.hlink.connections.outcome import TIMEOUT_S, Check, FoundColumn, Outcome, failed
+from app.hlink.connections.sessions import Sessions
 from stream_jobs.definitions import (
     HbaseSink,
     HttpLookup,
@@ -38,11 +39,12 @@ __all__ = ["PART", "TIMEOUT_S", "Check", "Connections", "FoundColumn", "Outcome"
 class Connections:
     """Checks tables against what they connect to. One object for the service; :meth:`close` it at the end.
 
-    Kafka clients stay connected between checks; database connections are opened for each check.
+    Kafka clients stay connected between checks, PostgreSQL sessions for a moment; MySQL is connected to for each.
     """
 
     def __init__(self) -> None:
         self._brokers = Brokers()
+        self._sessions = Sessions()
 
     async def look(self, table: Table) -> Outcome:
         """All that can be seen of what the table connects to, within ``TIMEOUT_S`` seconds."""
@@ -72,8 +74,9 @@ class Connections:
         return [problem for problems in found for problem in problems]
 
     async def close(self) -> None:
-        """Close the connections to the brokers."""
+        """Close the connections to brokers and databases."""
         await self._brokers.close()
+        await self._sessions.close()
 
     async def _look(self, table: Table) -> Outcome:
         match table.connector:
@@ -81,7 +84,7 @@ class Connections:
                 found = await self._brokers.look(table, connector)
                 return found if found.problems else await self._with_dead_letters(table, found)
             case JdbcLookup(connection=connection) | JdbcSink(connection=connection):
-                return await databases.look(table, connection)
+                return await databases.look(self._sessions, table, connection)
             case HttpLookup() as connector:
                 return await addresses.look_at_url(table, connector)
             case RedisLookup() | HbaseSink() as connector:

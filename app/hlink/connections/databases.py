@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import psycopg
 import pymysql
-from psycopg.rows import dict_row
 from pymysql.constants import CR
 
 from app.errors import Problem
 from app.hlink import catalogue
 from app.hlink.connections.outcome import CONNECT_TIMEOUT_S, Check, FoundColumn, Outcome, failed, unreachable
+from app.hlink.connections.sessions import Session, Sessions
 from app.hlink.tables import fields
 from app.hlink.tables.column_types import parse
 from stream_jobs.definitions import Column, JdbcConnection, JdbcSink, Table
@@ -52,7 +52,7 @@ class _FoundTable:
         return [column.name for column in self.columns if column.name in columns]
 
 
-async def look(table: Table, connection: JdbcConnection) -> Outcome:
+async def look(sessions: Sessions, table: Table, connection: JdbcConnection) -> Outcome:
     """Whether the database answers and lets the user in, has the table, and has it as it is defined.
 
     Columns are compared when the definition has any. What cannot be asked from here is no problem.
@@ -66,7 +66,7 @@ async def look(table: Table, connection: JdbcConnection) -> Outcome:
         return failed("database", _no_database(table, parts.netloc, reason))
     try:
         if kind == "postgresql":
-            found = await _look_at_postgresql(connection)
+            found = await _look_at_postgresql(sessions, connection)
         else:
             found = await asyncio.to_thread(_look_at_mysql, connection)
     except (psycopg.Error, pymysql.Error) as error:
@@ -161,36 +161,39 @@ SELECT has_table_privilege(to_regclass(%(table)s), 'SELECT') AS may_read,
 """
 
 
-async def _look_at_postgresql(connection: JdbcConnection) -> _FoundTable | None:
+async def _look_at_postgresql(sessions: Sessions, connection: JdbcConnection) -> _FoundTable | None:
     parts = urlsplit(connection.url.removeprefix("jdbc:"))
     hosts = [_host(entry, 5432) for entry in parts.netloc.split(",")]
     parameters = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     schema = parameters.get("currentSchema")
-    session = await psycopg.AsyncConnection.connect(
-        host=",".join(host for host, _ in hosts),
-        port=",".join(str(port) for _, port in hosts),
-        dbname=unquote(parts.path[1:]),
-        user=connection.username,
-        password=connection.password.value,
-        connect_timeout=int(CONNECT_TIMEOUT_S),
-        application_name="hlink-check",
-        sslmode=parameters.get("sslmode", "prefer"),
-        options=f"-csearch_path={schema}" if schema and re.fullmatch(r"[\w,]+", schema) else "",
-        autocommit=True,
-        row_factory=dict_row,
-    )
-    async with session:
-        columns = await (await session.execute(_POSTGRESQL_COLUMNS, [connection.table])).fetchall()
-        if not columns:
+    to = {
+        "host": ",".join(host for host, _ in hosts),
+        "port": ",".join(str(port) for _, port in hosts),
+        "dbname": unquote(parts.path[1:]),
+        "user": connection.username,
+        "password": connection.password.value,
+        "connect_timeout": int(CONNECT_TIMEOUT_S),
+        "application_name": "hlink-check",
+        "sslmode": parameters.get("sslmode", "prefer"),
+        "options": f"-csearch_path={schema}" if schema and re.fullmatch(r"[\w,]+", schema) else "",
+    }
+
+    async def describe(session: Session) -> _FoundTable | None:
+        async with session.pipeline():  # one way there and back for all three
+            columns = await session.execute(_POSTGRESQL_COLUMNS, [connection.table])
+            unique = await session.execute(_POSTGRESQL_UNIQUE, [connection.table])
+            rights = await session.execute(_POSTGRESQL_RIGHTS, {"table": connection.table})
+            found, indexes, allowed = await columns.fetchall(), await unique.fetchall(), await rights.fetchone()
+        if not found:
             return None
-        unique = await (await session.execute(_POSTGRESQL_UNIQUE, [connection.table])).fetchall()
-        rights = await (await session.execute(_POSTGRESQL_RIGHTS, {"table": connection.table})).fetchone()
-    return _FoundTable(
-        [_Found(**column) for column in columns],
-        next((frozenset(row["of"]) for row in unique if row["is_primary"]), frozenset()),
-        [frozenset(row["of"]) for row in unique],
-        **(rights or {}),
-    )
+        return _FoundTable(
+            [_Found(**column) for column in found],
+            next((frozenset(row["of"]) for row in indexes if row["is_primary"]), frozenset()),
+            [frozenset(row["of"]) for row in indexes],
+            **(allowed or {}),
+        )
+
+    return await sessions.ask(to, describe)
 
 
 def _mysql_session(connection: JdbcConnection, host: str, port: int, database: str) -> pymysql.Connection:

@@ -130,16 +130,19 @@ async def remove(database: Database, function_id: int) -> None:
         NotFound, Conflict: there is no such function; jobs use it, which are named.
     """
     async with database.write() as session:
-        function = await find(session, function_id)
+        function = await find(session, function_id, hold=True)
         if jobs := await users(session, function):
             names = ", ".join(map(repr, jobs))
             raise Conflict(f"Function {function.name!r} is used by job {names}: delete or change the job first")
         await session.delete(function)
 
 
-async def find(session: AsyncSession, function_id: int) -> StoredFunction:
-    """The function of that id. Raises :class:`~app.errors.NotFound`."""
-    function = await session.get(StoredFunction, function_id)
+async def find(session: AsyncSession, function_id: int, *, hold: bool = False) -> StoredFunction:
+    """The function of that id; ``hold`` keeps jobs from taking it into use until the transaction ends.
+
+    Raises :class:`~app.errors.NotFound`.
+    """
+    function = await session.get(StoredFunction, function_id, with_for_update=hold or None)
     if function is None:
         raise NotFound(f"There is no function {function_id}: /ds/udf/list shows those there are")
     return function
@@ -175,6 +178,21 @@ async def named_in(session: AsyncSession, texts: Iterable[str]) -> tuple[Functio
     words = {word.lower() for text in texts for word in re.findall(r"\w+", text)}
     functions = (await session.exec(select(StoredFunction).order_by(col(StoredFunction.key)))).all()
     return tuple(function.definition() for function in functions if function.key in words)
+
+
+async def hold(session: AsyncSession, called: Iterable[Function]) -> None:
+    """Keep users' functions that a job calls from being deleted until the transaction ends.
+
+    Raises :class:`~app.errors.NotFound` naming those that were deleted meanwhile.
+    """
+    wanted = {function.name.lower(): function.name for function in called if function.sha256}
+    if not wanted:
+        return
+    query = select(StoredFunction.key).where(col(StoredFunction.key).in_(wanted)).order_by(col(StoredFunction.key))
+    present = set(await session.exec(query.with_for_update(read=True)))
+    if gone := sorted(wanted.keys() - present):
+        names = ", ".join(repr(wanted[key]) for key in gone)
+        raise NotFound(f"Function {names} was deleted while the job was planned: upload it again, or do not call it")
 
 
 async def users(session: AsyncSession, function: StoredFunction) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, func, literal
+from sqlalchemy import ColumnElement, String, case, cast, func, literal
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,7 +18,7 @@ from app.hlink.filters import containing, equal, within
 from app.hlink.jobs.models import SUBJECT, JobTableLink, StoredJob
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Found, complete
 from app.hlink.wire import JobQuery
-from app.supervisor import Run
+from app.supervisor import Desired, Run, State
 
 _JSON_SETTINGS = (
     "parallelism", "computing_units", "time_type", "checkpoint_interval_ms", "checkpoint_mode",
@@ -100,7 +100,11 @@ def _of_status(query: JobQuery) -> list[ColumnElement[bool]]:
     if codes == set(STATUS_NAMES):
         return []
     states = [state for state, code in STATUS.items() if code in codes]
-    among = _of_newest_run(Run.state).in_(states)
+    # As status_of: a run that was stopped with a savepoint has FINISHED.
+    stopped = (col(Run.desired) == Desired.STOPPED) & col(Run.successor).is_(None)
+    finished = col(Run.state) == State.FINISHED
+    own = case((finished & stopped, literal(State.CANCELED.name)), else_=cast(col(Run.state), String))
+    among = _of_newest_run(own).in_([state.name for state in states])
     return [among | _of_newest_run(Run.id).is_(None)] if 0 in codes else [among]
 
 

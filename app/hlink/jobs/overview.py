@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.hlink.jobs.service import STATUS, Found
-from app.supervisor import Event, Run
+from app.hlink.jobs.service import Found, status_of
+from app.supervisor import Desired, Event, Run
 from stream_jobs.formats import FAILED, PARSED
 from stream_jobs.rest import Cluster, Clusters, FlinkRestError, JobDetail, Vertex
 
@@ -24,7 +24,7 @@ async def overview(found: Found, clusters: Clusters, now_ms: int, events: Sequen
     answer: dict[str, Any] = {
         "jobId": found.job.id,
         "jobName": found.job.name,
-        "jobStatus": STATUS[run.state] if run else 0,
+        "jobStatus": status_of(run),
         "version": found.version,
         "run": _run(run, now_ms) if run else None,
         "flink": None,
@@ -47,6 +47,8 @@ def _run(run: Run, now_ms: int) -> dict[str, Any]:
         "id": run.id,
         "state": run.state,
         "desired": run.desired,
+        "stopMode": run.stop_mode if run.desired is Desired.STOPPED else None,
+        "stopAttempts": run.stop_attempts if run.desired is Desired.STOPPED else None,
         "reason": run.reason,
         "flinkJobId": run.external_id,
         "observed": run.observed,
@@ -64,7 +66,9 @@ def _run(run: Run, now_ms: int) -> dict[str, Any]:
         "recoveryAttempt": run.recovery,
         "recoveredRunId": run.predecessor_id if run.recovery is not None else None,
         "notBefore": run.not_before,
+        "savepoint": run.savepoint,
         "restoredFrom": run.spec.get("restore"),
+        "downtimeMs": run.down_ms,
         "createdAt": run.created_at,
         "submittedAt": run.submitted_at,
         "startedAt": run.started_at,

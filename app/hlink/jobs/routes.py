@@ -13,7 +13,7 @@ from app.database import now_ms
 from app.hlink.answers import BUSINESS_ERROR
 from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
 from app.hlink.connections import PART as OUTSIDE
-from app.hlink.jobs import batch
+from app.hlink.jobs import batch, state
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs import versions as versions_of
@@ -21,12 +21,12 @@ from app.hlink.jobs.definition import JarJob
 from app.hlink.jobs.listing import page as page_of
 from app.hlink.jobs.overview import overview as overview_of
 from app.hlink.jobs.preview import preview as preview_of
-from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Engine, Found, Updated
+from app.hlink.jobs.service import KIND_NAMES, STATUS_NAMES, Engine, Found, Updated, status_of
 from app.hlink.planner import PART as PLANNER
 from app.hlink.uploads import Files
-from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, TextId
+from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, StopChoice, TextId
 from app.service import ReadSession, TheService
-from app.supervisor import Run
+from app.supervisor import Run, StopMode
 from app.supervisor.store import events as events_of
 from stream_jobs.planner.plan import explain
 
@@ -53,6 +53,35 @@ def engine(service: TheService) -> Engine:
 JobId = Annotated[int, Path(alias="jobId", json_schema_extra={"format": "int64"})]
 JobIds = Annotated[IdList, Query(alias="jobIds")]
 TheEngine = Annotated[Engine, Depends(engine)]
+Mode = Annotated[
+    StopChoice,
+    Query(
+        description="savepoint: when none can be made the job goes on; drain: the same after its windows have fired; "
+        "none: at once, without a savepoint"
+    ),
+]
+Native = Annotated[
+    bool, Query(description="a savepoint in the state backend's own format: quicker, and for that backend only")
+]
+RestoreFrom = Annotated[
+    str | None,
+    Query(
+        alias="restoreFrom",
+        max_length=32,
+        description="what it starts from: newest (savepoint or retained checkpoint), checkpoint (the newest one that "
+        "was retained), none (without state), or the id of one of the job's savepoints",
+    ),
+]
+
+_STOP_MODES = {
+    StopChoice.SAVEPOINT: StopMode.SAVEPOINT,
+    StopChoice.DRAIN: StopMode.DRAIN,
+    StopChoice.NONE: StopMode.CANCEL,
+}
+
+
+def stop_mode(choice: StopChoice) -> StopMode:
+    return _STOP_MODES[choice]
 
 
 @router.post("/jobs/addDO")
@@ -119,19 +148,39 @@ async def preview(engine: TheEngine, service: TheService, view: JobPreview) -> A
 
 
 @router.post("/jobs/run/{jobId}")
-async def run(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
+async def run(engine: TheEngine, job_id: JobId, restore_from: RestoreFrom = None) -> Answer[dict[str, Any]]:
     """运行作业: answers when Flink has accepted the job, or, after a while, that it is still being submitted (9).
+
+    It starts from ``savepointPath`` if the job has one, else without state: to go on from its own state is
+    ``/jobs/restart/{jobId}``. ``restoreFrom`` chooses what it starts from.
 
     A job for which the cluster has no free slots is being submitted, too, and answered at once: ``msg`` says what it
     waits for and its place in the queue. ``/jobs/cancel/{jobId}`` takes it out.
     """
-    return _outcome(job_id, await jobs.run(engine, job_id))
+    if restore_from is not None:
+        return _outcome(job_id, await state.run_from(engine, job_id, restore_from))
+    started = await jobs.run(engine, job_id)
+    async with engine.database.read() as session:
+        unused = await state.left_unused(session, job_id, started)
+    answer = _outcome(job_id, started)
+    if unused is not None:
+        answer.msg = (
+            f"Started without state. The job's newest savepoint is {unused}: /jobs/restart/{job_id} goes on from it. "
+            f"{answer.msg}"
+        ).strip()
+    return answer
 
 
 @router.post("/jobs/cancel/{jobId}")
-async def cancel(engine: TheEngine, job_id: JobId) -> Answer[dict[str, Any]]:
-    """取消作业: answers when the job has ended, or, after a while, that it is still being stopped."""
-    return _outcome(job_id, await jobs.cancel(engine, job_id))
+async def cancel(
+    engine: TheEngine, job_id: JobId, mode: Mode = StopChoice.SAVEPOINT, native: Native = False
+) -> Answer[dict[str, Any]]:
+    """取消作业: with a savepoint; answers when the job has ended, or, after a while, that it is still being stopped.
+
+    When no savepoint can be made the job goes on, and the answer says why. A job that is still being submitted is
+    cancelled at once.
+    """
+    return _outcome(job_id, await jobs.cancel(engine, job_id, stop_mode(mode), native=native))
 
 
 @router.post("/jobs/runBatch")
@@ -144,9 +193,12 @@ async def run_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]
 
 
 @router.post("/jobs/cancelBatch")
-async def cancel_batch(engine: TheEngine, job_ids: JobIds) -> Answer[dict[str, Any]]:
+async def cancel_batch(
+    engine: TheEngine, job_ids: JobIds, mode: Mode = StopChoice.SAVEPOINT, native: Native = False
+) -> Answer[dict[str, Any]]:
     """批量停止作业: a few at a time; the data has the job ids that were not stopped, with their reason."""
-    return batch_answer(await batch.each(job_ids, partial(jobs.cancel, engine)), "not stopped")
+    action = partial(jobs.cancel, engine, mode=stop_mode(mode), native=native)
+    return batch_answer(await batch.each(job_ids, action), "not stopped")
 
 
 @router.get("/jobs/list")
@@ -250,7 +302,8 @@ def told_of(job_id: int, run: Run) -> dict[str, Any]:
         "runId": run.id,
         "flinkJobId": run.external_id,
         "state": run.state,
-        "jobStatus": STATUS[run.state],
+        "jobStatus": status_of(run),
+        "savepoint": run.savepoint,
     }
 
 
@@ -263,7 +316,7 @@ def _common(found: Found) -> dict[str, Any]:
         "name": job.name,
         "description": job.description,
         "kind": job.kind,
-        "status": STATUS[run.state] if run else 0,
+        "status": status_of(run),
         "flink_job_id": run.external_id if run else None,
         "cluster_id": job.cluster_id,
         "version": None if found.version is None else str(found.version),

@@ -35,9 +35,21 @@ from app.hlink.tables.models import StoredTable
 from app.hlink.uploads import Files
 from app.hlink.wire import JobView
 from app.ids import new_id
-from app.supervisor import Run, State, StopMode, Supervisor, active_run, create_run, latest_runs, request_stop
+from app.supervisor import (
+    Desired,
+    Run,
+    State,
+    StopMode,
+    Supervisor,
+    active_run,
+    create_run,
+    latest_runs,
+    request_stop,
+)
 from app.supervisor.faults import crash_point
+from app.supervisor.retention import hold_savepoint, savepoint_at
 from app.supervisor.runners.base import Room
+from app.supervisor.schedules import remove_schedule
 from stream_jobs import formats
 from stream_jobs.definitions import Function, Job
 from stream_jobs.planner.client import Planner, PlannerError
@@ -223,8 +235,9 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
     definition = await defined(engine, draft)
     made = await prepared(engine, definition, draft.job.id)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
-        # A table may have been removed while the job was planned.
+        # A table or a function may have been removed while the job was planned.
         await tables.find_all(session, draft.tables, hold=True)
+        await functions.hold(session, made.functions)
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
@@ -252,6 +265,7 @@ async def update(engine: Engine, view: JobView) -> Updated:
     digest, kept_as = digest_of(definition, view.id), versions.definition_of(draft.job, draft.links)
     async with _taking_the_name(engine.database, draft.job), engine.database.write() as session:
         await tables.find_all(session, draft.tables, hold=True)
+        await functions.hold(session, made.functions)
         job = await _locked(session, view.id)
         for name in ("name", "description", "kind", "cluster_id", "settings"):
             setattr(job, name, getattr(draft.job, name))
@@ -294,6 +308,7 @@ async def remove(database: Database, job_id: int) -> None:
         if active is not None:
             raise Conflict(f"Job {job.name!r} is {active.state.lower()}: cancel it first", run_id=active.id)
         job.del_flag = 0
+        await remove_schedule(session, subject_of(job_id))
 
 
 async def find(session: AsyncSession, job_id: int) -> Found:
@@ -380,26 +395,42 @@ async def settle_version(session: AsyncSession, job: Ready) -> None:
 
 
 async def run(engine: Engine, job_id: int) -> Run:
-    """Starts the job, and waits a while for its outcome.
+    """Starts the job as it is defined, and waits a while for its outcome.
 
     Raises what :func:`ready` and :func:`start` raise.
     """
     return await start(engine, await ready(engine, job_id))
 
 
-async def start(engine: Engine, job: Ready, restore: str | None = None) -> Run:
+async def start(
+    engine: Engine,
+    job: Ready,
+    origin: Mapping[str, Any] | None = None,
+    savepoint_id: int | None = None,
+    predecessor_id: int | None = None,
+) -> Run:
     """Writes the run down, has it started, and waits a while for its outcome.
 
-    ``restore`` is the savepoint or checkpoint that it goes on from.
+    ``origin`` is what its spec says of the state that it goes on from, by default what the job's definition says;
+    ``savepoint_id`` the entry of the history that this is; ``predecessor_id`` the run that it goes on from.
 
     Raises:
-        Conflict: it runs already, or was changed at this moment.
+        Conflict: it runs already, or was changed at this moment; the savepoint was removed.
         RunFailed: it was started and came to nothing.
     """
-    spec = job.spec if restore is None else {**job.spec, "restore": restore}
+    imported = job.version.options.get("execution.state-recovery.path")
+    if origin is None:
+        origin = {"restore": imported, "restore_exactly": True} if imported else {"restore": None}
     async with engine.database.write() as session:
         await settle_version(session, job)
-        made = await create_run(session, KIND, subject_of(job.job.id), spec)
+        if savepoint_id is not None:
+            await hold_savepoint(session, subject_of(job.job.id), savepoint_id)
+        elif origin["restore"] is not None:
+            known = await savepoint_at(session, origin["restore"])
+            if known is not None and known.removal is not None:
+                raise Conflict(f"The savepoint at {origin['restore']} was removed: {known.removal}. Choose another one")
+        spec = {**job.spec, **origin}
+        made = await create_run(session, KIND, subject_of(job.job.id), spec, predecessor_id)
     crash_point("run.created")
     engine.supervisor.kick(made, job.room)
     return settled(await engine.supervisor.wait(made.id, timeout_s=ANSWER_WITHIN_S, known=made))
@@ -409,26 +440,40 @@ def settled(outcome: Run) -> Run:
     """The run, unless it came to nothing: then raises :class:`RunFailed`."""
     if outcome.state not in (State.FAILED, State.LOST):
         return outcome
-    restored = outcome.spec.get("restore")
-    kept_at = f" Its state is kept at {restored}" if restored else ""
+    kept_at = f" Its state is kept at {outcome.spec['restore']}" if outcome.spec.get("restore") else ""
     raise RunFailed(
         f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
     )
 
 
-async def cancel(engine: Engine, job_id: int) -> Run:
-    """Stops the job's run, and waits a while for its end. The request stands until it is carried out.
+async def cancel(engine: Engine, job_id: int, mode: StopMode = StopMode.SAVEPOINT, *, native: bool = False) -> Run:
+    """Stops the job's run, and waits a while for its end. The request stands until it is carried out or given up.
+
+    A run that is still being started has nothing to save and is stopped at once, whatever the mode.
 
     Raises:
-        NotFound, Conflict: no such job; it does not run.
+        NotFound, Conflict: no such job; it does not run; it is being stopped in another way.
+        RunFailed: no savepoint could be made of it, so it goes on; the message gives the cause and the remedy.
     """
     async with engine.database.write() as session:
         found = await find(session, job_id)
-        stopped = await request_stop(session, subject_of(job_id), StopMode.CANCEL)
+        stopped = await request_stop(session, subject_of(job_id), mode, native=native)
     if stopped is None:
         raise Conflict(f"Job {found.job.name!r} is not running")
     engine.supervisor.kick(stopped)
-    return await engine.supervisor.wait(stopped.id, lambda run: run.state.ended, ANSWER_WITHIN_S)
+    return unless_it_goes_on(await engine.supervisor.wait(stopped.id, is_decided, ANSWER_WITHIN_S))
+
+
+def is_decided(stopping: Run) -> bool:
+    """Whether a stop that was asked for has come to its end, or was given up."""
+    return stopping.state.ended or stopping.desired is Desired.RUNNING
+
+
+def unless_it_goes_on(run: Run) -> Run:
+    """The run that was to be stopped, unless that was given up: then raises :class:`RunFailed`."""
+    if run.state.ended or run.desired is Desired.STOPPED:
+        return run
+    raise RunFailed(run.reason or "Not stopped, it goes on as before", run_id=run.id)
 
 
 def _spec(
@@ -443,8 +488,6 @@ def _spec(
         "queue": queue_of(job, cluster.address, slots, engine.queue_wait_s),
         "recovery": recovery_of(job.settings),
     }
-    if origin := definition.execution.options.get("execution.state-recovery.path"):
-        spec["origin"] = origin
     if definition.execution.savepoint_dir:
         spec["savepoint_dir"] = definition.execution.savepoint_dir
     return spec
@@ -602,7 +645,19 @@ async def _refuse_taken_name(session: AsyncSession, name: str, except_id: int | 
         raise Conflict(f"There is a job called {name!r} already: choose another jobName")
 
 
-#: The published five codes of a job's status, by the state of its newest run.
+CANCELED = 2
+
+
+def status_of(run: Run | None) -> int:
+    """The published code of a job's status, by its newest run: one that was stopped with a savepoint is canceled."""
+    if run is None:
+        return 0
+    if run.state is State.FINISHED and run.desired is Desired.STOPPED and run.successor is None:
+        return CANCELED
+    return STATUS[run.state]
+
+
+#: The published five codes of a job's status, by the state of its newest run; see :func:`status_of`.
 STATUS: Mapping[State, int] = {
     State.CREATED: 9,
     State.SUBMITTING: 9,
@@ -612,7 +667,7 @@ STATUS: Mapping[State, int] = {
     State.FINISHED: 0,
     State.FAILED: 3,
     State.LOST: 3,
-    State.CANCELED: 2,
+    State.CANCELED: CANCELED,
 }
 STATUS_NAMES: Mapping[int, str] = {0: "未运行", 1: "运行中", 2: "取消", 3: "失败", 9: "提交中"}
 KIND_NAMES: Mapping[int, str] = {0: "SQL", 1: "JAR"}

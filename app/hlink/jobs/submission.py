@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -40,6 +41,9 @@ from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
 from stream_jobs.sql.ddl import PLACEHOLDER
 from stream_jobs.sql.diagnosis import Refusal
 
+_PATH = "execution.state-recovery.path"
+_IGNORE_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
+_CLAIM_MODE = "execution.state-recovery.claim-mode"
 _DUPLICATES = ("DuplicateApplicationSubmissionException", "DuplicateJobSubmissionException")
 
 
@@ -63,6 +67,14 @@ class JobSubmitter:
         """See :meth:`~app.hlink.jobs.recovery.LeftStates.look`."""
         return await self._left.look(run, path)
 
+    async def savepoint_in(self, folder: str) -> str | None:
+        """See :meth:`PlanSubmitter.savepoint_in`."""
+        return await self._plans.savepoint_in(folder)
+
+    async def remove_savepoint(self, folder: str) -> str | None:
+        """See :meth:`PlanSubmitter.remove_savepoint`."""
+        return await self._plans.remove_savepoint(folder)
+
 
 class PlanSubmitter:
     """Submits runs of SQL jobs through the planner."""
@@ -85,7 +97,7 @@ class PlanSubmitter:
             used = await _tables_of(session, version) if PLACEHOLDER in version.compiled else ()
             authorization = await clusters.authorization(session, str(run.spec["flink_url"]))
         secrets = secrets_of_tables(map(to_definition, used), str(version.job_id))
-        options = {**version.options, **await _restored_from(self._planner, run), **_target(run)}
+        options = {**await _with_origin(self._planner, run, version.options), **_target(run)}
         try:
             functions = await self._functions(version, str(run.spec["flink_url"]))
             answer = await self._planner.execute(
@@ -112,7 +124,23 @@ class PlanSubmitter:
             found = await self._planner.inspect_savepoint(path)
         except PlannerError as error:
             raise Unreachable(str(error)) from error
-        return Inspection(found["complete"], found.get("reason"), found.get("size"))
+        return Inspection(found["complete"], found.get("reason"), found.get("size"), found.get("checkpoint_id"))
+
+    async def savepoint_in(self, folder: str) -> str | None:
+        """See :meth:`stream_jobs.planner.client.Planner.inspect_savepoint_in`. Raises ``Unreachable``."""
+        try:
+            found = await self._planner.inspect_savepoint_in(folder)
+        except PlannerError as error:
+            raise Unreachable(str(error)) from error
+        return str(found["path"]) if found["complete"] is True else None
+
+    async def remove_savepoint(self, folder: str) -> str | None:
+        """See :meth:`stream_jobs.planner.client.Planner.remove_savepoint`. Raises ``Unreachable``."""
+        try:
+            found = await self._planner.remove_savepoint(folder)
+        except PlannerError as error:
+            raise Unreachable(str(error)) from error
+        return None if found["gone"] is True else str(found["reason"])
 
     async def _functions(self, version: JobVersion, flink_url: str) -> FunctionSet:
         """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
@@ -143,14 +171,15 @@ class JarSubmitter:
         async with self._database.read() as session:
             version = await _version_of(session, run)
         program = json.loads(version.compiled)
-        options = {**version.options, **await _restored_from(self._planner, run)}
+        options = await _with_origin(self._planner, run, version.options)
         body = {
             "jobId": run.external_id,
             "entryClass": program["entryClass"],
             "programArgsList": program["programArgsList"],
             "parallelism": program["parallelism"],
-            "savepointPath": options.pop("execution.state-recovery.path", None),
-            "allowNonRestoredState": options.pop("execution.state-recovery.ignore-unclaimed-state", "") == "true",
+            "savepointPath": options.pop(_PATH, None),
+            "allowNonRestoredState": options.pop(_IGNORE_UNCLAIMED, "") == "true",
+            "claimMode": options.pop(_CLAIM_MODE, None),
             "flinkConfiguration": options,
         }
         cluster = self._flink.at(str(run.spec["flink_url"]))
@@ -199,26 +228,34 @@ async def state_at(planner: Planner, path: str) -> Mapping[str, Any]:
     return found
 
 
-async def _restored_from(planner: Planner, run: Run) -> Mapping[str, str]:
-    """What a restart goes on from, whatever the job's definition says of the first start.
+async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -> dict[str, str]:
+    """A version's options, with what the run goes on from, whatever the job's definition says of the first start.
 
     Flink accepts a savepoint that lacks a file, and fails later, for ever: it is refused before.
     """
-    path = run.spec.get("restore")
-    if path is None:
-        return {}
+    if "restore" not in run.spec:  # written down before every run said what it goes on from
+        return dict(options)
+    kept = {name: value for name, value in options.items() if name not in (_PATH, _IGNORE_UNCLAIMED)}
+    if run.spec["restore"] is None:
+        return kept
+    paths = [run.spec["restore"], *run.spec.get("restore_others", ())]
+    look = planner.inspect_savepoint if run.spec.get("restore_exactly") else partial(state_at, planner)
     try:
-        found = await state_at(planner, path)
+        found = [{"path": path, **await look(path)} for path in paths]
     except PlannerError as error:
         raise SubmissionUncertain(str(error)) from error
-    if found["complete"] is False:
+    usable = [one for one in found if one["complete"] is not False]
+    if not usable:
         raise SubmissionRefused(
-            f"The state at {path} that it was to go on from is not whole: {found['reason']}. It was not started; "
-            "start it from an older savepoint (savepointPath), or without state"
+            f"The state at {paths[0]} that it was to go on from is not whole: {found[0]['reason']}. It was not "
+            "started; start it from an older savepoint (restoreFrom, savepointPath), or without (restoreFrom=none)"
         )
-    return {
-        "execution.state-recovery.path": str(found.get("path", path)),
-        "execution.state-recovery.ignore-unclaimed-state": str(bool(run.spec.get("allow_non_restored"))).lower(),
+    newest = max(usable, key=lambda one: one.get("checkpoint_id") or 0)
+    return kept | {
+        _PATH: str(newest["path"]),
+        _IGNORE_UNCLAIMED: str(bool(run.spec.get("allow_non_restored"))).lower(),
+        # A job that claims a savepoint deletes it later, whoever else may need it.
+        _CLAIM_MODE: "NO_CLAIM",
     }
 
 

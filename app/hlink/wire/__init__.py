@@ -29,7 +29,14 @@ from app.hlink.wire.functions import (
 )
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
-from app.hlink.wire.savepoints import SavepointView
+from app.hlink.wire.savepoints import (
+    RetentionBody,
+    RetentionView,
+    SavepointView,
+    ScheduleBody,
+    ScheduleView,
+    StopChoice,
+)
 from app.hlink.wire.schemas import InferredColumn, SchemaAnalysis, SchemaInference, TopicSample
 from app.hlink.wire.tables import (
     ConnectorFields,
@@ -90,10 +97,15 @@ __all__ = [
     "Option",
     "Page",
     "Paging",
+    "RetentionBody",
+    "RetentionView",
     "SavepointView",
+    "ScheduleBody",
+    "ScheduleView",
     "SchemaAnalysis",
     "SchemaColumn",
     "SchemaInference",
+    "StopChoice",
     "TableCheck",
     "TableEdited",
     "TableEntity",

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "service_0005"
-down_revision = "service_0003"
+down_revision = "service_0004"
 branch_labels = None
 depends_on = None
 
@@ -20,6 +20,7 @@ def upgrade() -> None:
         run.add_column(sa.Column("slots", sa.Integer(), nullable=True))
         run.add_column(sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
         run.add_column(sa.Column("queued_at", sa.BigInteger(), nullable=True))
+        run.add_column(sa.Column("continues", sa.Boolean(), server_default=sa.false(), nullable=False))
         run.add_column(sa.Column("recovery", sa.Integer(), nullable=True))
         run.add_column(sa.Column("not_before", sa.BigInteger(), nullable=True))
         run.add_column(sa.Column("latest_savepoint", sa.Text(), nullable=True))
@@ -48,6 +49,7 @@ def downgrade() -> None:
     op.drop_index("queue_of_place", "run")
     with op.batch_alter_table("run") as run:
         for column in (
-            "look_again_at", "latest_savepoint", "not_before", "recovery", "queued_at", "priority", "slots", "place"
+            "look_again_at", "latest_savepoint", "not_before", "recovery", "continues",
+            "queued_at", "priority", "slots", "place",
         ):  # fmt: skip
             run.drop_column(column)

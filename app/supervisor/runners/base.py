@@ -79,6 +79,10 @@ class Inspection:
     """Why it is not, or cannot be told to be, complete."""
     size: int | None = None
     """Bytes of state."""
+    checkpoint_id: int | None = None
+    """Its place in the order of all checkpoints and savepoints of its run."""
+    made_with: str | None = None
+    """The version of the outside system; None where that was not to be learnt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class Runner(Protocol):
     async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
         """Begin the savepoint of that token, after which the run goes on, or say how far it has come."""
 
-    async def inspect(self, path: str) -> Inspection:
+    async def inspect(self, run: Run, path: str) -> Inspection:
         """Look into the files of a savepoint or checkpoint. Never raises for what is wrong with them."""
 
     async def room(self, run: Run) -> Room | None:
@@ -148,6 +152,12 @@ class Runner(Protocol):
 
         ``path`` None: the newest whole checkpoint of the run, or None without one.
         """
+
+    async def find_savepoint(self, run: Run, token: str) -> str | None:
+        """Where the whole savepoint of that token is, found without the outside system's memory; None without one."""
+
+    async def dispose(self, run: Run, path: str, token: str) -> Report:
+        """Delete the files of the savepoint of that token; DONE also when they are not there."""
 
     async def tail(self, run: Run, offset: int) -> Tail:
         """The run's log from ``offset`` on."""

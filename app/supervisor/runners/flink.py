@@ -53,6 +53,8 @@ STOPPING_SAVEPOINT = "SYNC_SAVEPOINT"
 """Flink's type of a savepoint that stops its job."""
 
 _NOT_YET = "Not all required tasks are currently running"
+_NOTHING_THERE = "Cannot find checkpoint or savepoint"
+_DISPOSAL_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 0.0)
 
 MOST_DETAILS = 16
 """For how many jobs of one look details are fetched; the others come in the next look."""
@@ -76,6 +78,13 @@ class Submitter(Protocol):
 
     async def left_state(self, run: Run, path: str | None) -> LeftState | None:
         """See :meth:`app.supervisor.runners.base.Runner.left_state`. Raises ``Unreachable`` as ``inspect`` does."""
+
+    async def savepoint_in(self, folder: str) -> str | None:
+        """The whole savepoint in a folder that was made for it; None without one. Raises ``Unreachable``."""
+
+    async def remove_savepoint(self, folder: str) -> str | None:
+        """Delete the folder that was made for a savepoint; why it is still there, or cannot be seen. Raises
+        ``Unreachable``."""
 
 
 def address_in_spec(run: Run) -> str:
@@ -177,7 +186,7 @@ class FlinkRunner:
 
     async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
         """Make a savepoint under that token. See :class:`Report`."""
-        form = SavepointFormat.NATIVE if native else SavepointFormat.CANONICAL
+        form = _format(native)
         cluster = self._cluster(run)
 
         async def ask(target: str) -> None:
@@ -192,9 +201,33 @@ class FlinkRunner:
         except ClusterError as error:
             return Report(Outcome.FAILED, cause=error.message)
 
-    async def inspect(self, path: str) -> Inspection:
-        """Whatever the submitter finds in the files."""
-        return await self._submitter.inspect(path)
+    async def inspect(self, run: Run, path: str) -> Inspection:
+        """Whatever the submitter finds in the files, and the version of the cluster that made them."""
+        found = await self._submitter.inspect(path)
+        try:
+            overview = await self._cluster(run).overview()
+        except (FlinkRestError, Unreachable):
+            return found
+        return replace(found, made_with=overview.flink_version[:32])
+
+    async def find_savepoint(self, run: Run, token: str) -> str | None:
+        """Looks into the attempt's own folder."""
+        try:
+            folder = await self._folder(self._cluster(run), run)
+        except FlinkRestError as error:
+            raise Unreachable(str(error)) from error
+        return None if folder is None else await self._submitter.savepoint_in(f"{folder}/{token}")
+
+    async def dispose(self, run: Run, path: str, token: str) -> Report:
+        """By the cluster, which sees the folder for certain; what is left, or all without the cluster, from here."""
+        folder, own, _ = path.partition(f"/{token}/")
+        if not own:
+            return Report(Outcome.FAILED, cause=f"{path} is not in a folder of its own: delete it by hand")
+        complaint = await self._dispose_by_cluster(run, path)
+        left = await self._submitter.remove_savepoint(f"{folder}/{token}")
+        if left is None or complaint is None:
+            return Report(Outcome.DONE)
+        return Report(Outcome.FAILED, cause=f"{complaint}; {left}")
 
     async def room(self, run: Run) -> Room:
         """The cluster's slots; who holds them is asked for when too few of them are free for the run."""
@@ -235,6 +268,23 @@ class FlinkRunner:
         return Tail(piece, offset + len(piece))
 
     # Parts
+
+    async def _dispose_by_cluster(self, run: Run, path: str) -> str | None:
+        """Why the cluster did not delete it; None when it did, or when nothing was there."""
+        try:
+            cluster = self._cluster(run)
+            request = await cluster.dispose_savepoint(path)
+            for pause in _DISPOSAL_LOOKS_S:
+                status = await cluster.disposal_status(request)
+                if status.state is not SavepointState.IN_PROGRESS:
+                    break
+                await asyncio.sleep(pause)
+        except (FlinkRestError, Unreachable) as error:
+            return str(error)
+        if status.state is SavepointState.IN_PROGRESS:
+            return "the cluster is still deleting it"
+        failure = status.failure or ""
+        return None if not failure or _NOTHING_THERE in failure else failure
 
     def _cluster(self, run: Run) -> Cluster:
         try:
@@ -341,13 +391,23 @@ class FlinkRunner:
         if run.savepoint is not None or run.stop_token is None or not _stops_with_savepoint(run):
             return run.savepoint
         status = await cluster.savepoint_status(run.external_id, run.stop_token)
-        return status.location if status is not None else None
+        if status is not None:
+            return status.location
+        with contextlib.suppress(Unreachable):
+            return await self.find_savepoint(run, run.stop_token)
+        return None
 
     async def _stop_with_savepoint(self, cluster: Cluster, run: Run, mode: StopMode) -> Report:
         assert run.stop_token is not None, "the supervisor commits a token before it asks for a stop"
 
         async def ask(target: str) -> None:
-            await cluster.stop_with_savepoint(run.external_id, token, target, drain=mode is StopMode.DRAIN)
+            await cluster.stop_with_savepoint(
+                run.external_id,
+                token,
+                target,
+                drain=mode is StopMode.DRAIN,
+                savepoint_format=_format(run.stop_native),
+            )
 
         token = run.stop_token
         report = await self._under_token(cluster, run, token, ask)
@@ -361,14 +421,14 @@ class FlinkRunner:
         """How far the operation of that token has come; asked for, with its folder, when the cluster has none."""
         status = await cluster.savepoint_status(run.external_id, token)
         if status is None:
-            folder = run.spec.get("savepoint_dir") or await self._savepoint_dir(cluster)
+            folder = await self._folder(cluster, run)
             if not folder:
                 return Report(
                     Outcome.FAILED,
                     cause=f"there is no folder for savepoints: set {SAVEPOINT_DIR_OPTIONS[0]} on the cluster, "
                     "or a folder for the job (stateSavepointsDir)",
                 )
-            await ask(f"{str(folder).rstrip('/')}/{token}")
+            await ask(f"{folder}/{token}")
             return Report(Outcome.UNDER_WAY)
         match status.state:
             case SavepointState.IN_PROGRESS:
@@ -379,9 +439,13 @@ class FlinkRunner:
                 cause = status.failure or "the cluster gives no cause"
                 return Report(Outcome.FAILED, cause=cause, passing=_NOT_YET in cause)
 
-    async def _savepoint_dir(self, cluster: Cluster) -> str | None:
+    async def _folder(self, cluster: Cluster, run: Run) -> str | None:
+        """Where the run's savepoints go; None when neither the run nor the cluster says."""
+        if own := run.spec.get("savepoint_dir"):
+            return str(own).rstrip("/")
         configuration = await cluster.configuration()
-        return next((configuration[option] for option in SAVEPOINT_DIR_OPTIONS if configuration.get(option)), None)
+        found = next((configuration[option] for option in SAVEPOINT_DIR_OPTIONS if configuration.get(option)), None)
+        return found.rstrip("/") if found else None
 
     def _has_changed(self, job: JobSummary, now: float) -> bool:
         looked = self._looked.get(job.id)
@@ -420,6 +484,10 @@ def _observation(job: JobSummary) -> Observation:
 
 def _likeness(job: JobSummary) -> tuple[str, int, int]:
     return job.state, job.last_modification, job.tasks.running
+
+
+def _format(native: bool) -> SavepointFormat:
+    return SavepointFormat.NATIVE if native else SavepointFormat.CANONICAL
 
 
 def _stops_with_savepoint(run: Run) -> bool:

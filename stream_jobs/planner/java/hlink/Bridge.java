@@ -139,6 +139,10 @@ public final class Bridge {
                 return SavepointFiles.inspect(text(asked, "path"));
             case "newest_checkpoint":
                 return SavepointFiles.newestBeside(text(asked, "path"));
+            case "inspect_savepoint_in":
+                return SavepointFiles.inspectIn(text(asked, "folder"));
+            case "remove_savepoint":
+                return SavepointFiles.remove(text(asked, "folder"));
             case "create_functions":
                 return createFunctions(texts(asked, "names"));
             case "function_names":

@@ -11,6 +11,7 @@ import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.apache.flink.core.fs.FileStatus;
+import org.apache.flink.core.fs.FileSystem;
 import org.apache.flink.core.fs.Path;
 import org.apache.flink.runtime.checkpoint.Checkpoints;
 import org.apache.flink.runtime.checkpoint.OperatorState;
@@ -24,9 +25,10 @@ import org.apache.flink.runtime.state.OperatorStateHandle;
 import org.apache.flink.runtime.state.StreamStateHandle;
 import org.apache.flink.runtime.state.filesystem.AbstractFsCheckpointStorageAccess;
 
-/** What the files of a savepoint or retained checkpoint say of it. Nothing is changed. */
+/** What the files of a savepoint or retained checkpoint say of it; and their end. */
 final class SavepointFiles {
     private static final Pattern CHECKPOINT = Pattern.compile("chk-(\\d{1,18})");
+    private static final Pattern OWN = Pattern.compile("[0-9a-f]{32}");
 
     private final Map<Path, Long> sizes = new LinkedHashMap<>();
 
@@ -36,7 +38,8 @@ final class SavepointFiles {
      * Reads the metadata and looks for every file that it names.
      *
      * @return {@code complete}: true, false, or null when the files cannot be seen from here; then {@code reason}; else
-     *     {@code size} in bytes and {@code operators}
+     *     {@code size} in bytes, {@code checkpoint_id}, which rises from one to the next of a job and of those that go on
+     *     from it, and {@code operators}
      */
     static Map<String, Object> inspect(String pointer) {
         CheckpointMetadata metadata;
@@ -51,7 +54,9 @@ final class SavepointFiles {
             }
         } catch (Exception e) {
             // The cluster may see a folder that this machine does not.
-            return told(null, "there is no metadata to be seen from the service's machine: " + e.getMessage());
+            return isSeen(pointer)
+                    ? told(false, "there is no savepoint and no checkpoint any more")
+                    : told(null, "there is no metadata to be seen from the service's machine: " + e.getMessage());
         }
         SavepointFiles found = new SavepointFiles();
         long size = 0;
@@ -67,8 +72,75 @@ final class SavepointFiles {
         }
         Map<String, Object> answer = told(true, null);
         answer.put("size", size);
+        answer.put("checkpoint_id", metadata.getCheckpointId());
         answer.put("operators", operators);
         return answer;
+    }
+
+    /**
+     * The whole savepoint in a folder that was made for it alone, as {@link #inspect}, with its {@code path}; otherwise
+     * {@code complete} is false, or null when the folder cannot be seen from here.
+     */
+    static Map<String, Object> inspectIn(String folder) {
+        try {
+            Path parent = new Path(folder);
+            FileStatus[] entries = parent.getFileSystem().listStatus(parent);
+            for (FileStatus entry : entries == null ? new FileStatus[0] : entries) {
+                Map<String, Object> answer = inspect(entry.getPath().toString());
+                if (Boolean.TRUE.equals(answer.get("complete"))) {
+                    answer.put("path", entry.getPath().toString());
+                    return answer;
+                }
+            }
+            return told(false, "there is no whole savepoint in " + folder);
+        } catch (IOException e) {
+            return isThere(new Path(folder).getParent())
+                    ? told(false, "there is no folder " + folder)
+                    : told(null, "the folder cannot be seen from the service's machine: " + e.getMessage());
+        }
+    }
+
+    /**
+     * Deletes the folder that was made for one savepoint, with all that is in it.
+     *
+     * @param folder its last name is the 32 hexadecimal digits of the savepoint's token; no other folder is touched
+     * @return {@code gone}: true, false, or null when the folder cannot be seen from here; then {@code reason}
+     */
+    static Map<String, Object> remove(String folder) {
+        Path path = new Path(folder);
+        Map<String, Object> answer = new LinkedHashMap<>();
+        if (!OWN.matcher(path.getName()).matches()) {
+            throw new IllegalArgumentException(folder + " is not a savepoint's own folder");
+        }
+        try {
+            FileSystem files = path.getFileSystem();
+            if (!isThere(path) && !isThere(path.getParent())) {
+                answer.put("gone", null);
+                answer.put("reason", "the folder cannot be seen from the service's machine");
+                return answer;
+            }
+            files.delete(path, true);
+            answer.put("gone", !files.exists(path));
+            answer.put("reason", "it could not be deleted");
+        } catch (IOException e) {
+            answer.put("gone", false);
+            answer.put("reason", "it could not be deleted: " + e.getMessage());
+        }
+        return answer;
+    }
+
+    /** Whether the folder beneath which the runs' folders are can be seen: then what is not in it is not there. */
+    private static boolean isSeen(String pointer) {
+        Path own = new Path(pointer).getParent();
+        return own != null && (isThere(own) || isThere(own.getParent()));
+    }
+
+    private static boolean isThere(Path path) {
+        try {
+            return path != null && path.getFileSystem().exists(path);
+        } catch (IOException e) {
+            return false;
+        }
     }
 
     /**
