@@ -41,6 +41,10 @@ bench: setup ## measure against Flink's own tools (about 12 minutes); figures in
 	@$(BIN)/hlink fetch bench
 	@$(BIN)/python -m benchmarks
 
+chaos: setup ## break things while jobs run (about 5 minutes, and a simulation before); FULL=1 at least 200 faults; SEED=
+	@$(if $(SEED),SEED=$(SEED)) HLINK_STEPS=10000 $(BIN)/pytest -q -s tests/unit/test_state_machine.py
+	@$(BIN)/python -m tests.chaos $(if $(FULL),--faults 200) $(if $(SEED),--seed $(SEED))
+
 lock: ## the locks, from pyproject.toml (needs the environment)
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
@@ -49,4 +53,4 @@ lock: ## the locks, from pyproject.toml (needs the environment)
 # Hashes of every platform's files for both Pythons, and no address.
 LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help setup demo test lint bench lock
+.PHONY: help setup demo test lint bench chaos lock

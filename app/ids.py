@@ -79,6 +79,11 @@ class Generator:
         return self._last // _COUNTS + EPOCH_MS + 1
 
 
+def first_id_of(epoch_ms: int) -> int:
+    """Ids that are made at this moment or later are not below it; those made before are."""
+    return max(0, epoch_ms - EPOCH_MS) << (NODE_BITS + COUNTER_BITS)
+
+
 def clock_from(epoch_ms: int) -> Callable[[], int]:
     """A clock that shows ``epoch_ms`` now and goes on with this process's monotonic time."""
     began = time.monotonic_ns()

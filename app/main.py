@@ -204,8 +204,8 @@ def configure_logging(settings: Settings) -> None:
         else logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    # httpx logs addresses, which may hold passwords; the others are chatty.
-    for name in ("httpx", "httpcore", "alembic", "aiosqlite", "kafka"):
+    # httpx, urllib3 and apprise log addresses, which may hold passwords; the others are chatty.
+    for name in ("httpx", "httpcore", "urllib3", "apprise", "alembic", "aiosqlite", "kafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", *(("uvicorn.access",) if settings.log_level == "DEBUG" else ())):
         logging.getLogger(name).handlers.clear()

@@ -87,6 +87,26 @@ class Settings(BaseSettings):
     flink_timeout_s: Seconds = 5.0
     """The longest one request to Flink's REST API may take."""
 
+    figures_s: Annotated[float, Field(ge=0)] = 15.0
+    """How often the figures of jobs (lag, checkpoints, back-pressure, ...) are collected from Flink; 0: never."""
+    figures_requests_s: Annotated[float, Field(gt=0)] = 20.0
+    """The most requests a second to one cluster by which this replica collects them; a round takes what it takes."""
+    figures_jobs: Annotated[int, Field(ge=0)] = 1000
+    """For how many jobs of this replica figures are collected; ``/metrics`` says how many were left out."""
+
+    notify_again_s: Seconds = 3600.0
+    """A trouble that lasts, or comes back before it was over, is told of again after this time."""
+    notify_steady_s: Annotated[float, Field(ge=0)] = 30.0
+    """How long a job must have run after a failure to be called recovered."""
+    lag_records: Annotated[int, Field(ge=1)] = 100_000
+    """A job that has more records of a source before it than this is lagging, when it has for ``lag_for_s``."""
+    lag_for_s: Annotated[float, Field(ge=0)] = 300.0
+    flapping_restarts: Annotated[int, Field(ge=1)] = 3
+    """A job is flapping when Flink restarts it this often within ``flapping_window_s``."""
+    flapping_window_s: Seconds = 600.0
+    failed_checkpoints: Annotated[int, Field(ge=1, le=10)] = 3
+    """So many failed checkpoints in a row are told of; Flink remembers ten."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 

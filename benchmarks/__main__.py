@@ -1,9 +1,10 @@
 """``python -m benchmarks``: measure everything in one run, print it, and write ``benchmarks/latest.json``.
 
-In this order: how long the embedded stack takes to be ready; validation, mistakes and submission, ours against a warm
-SQL Gateway and the SQL client on the same cluster; throughput of the same job generated and written by hand; and what
-memory the service and its planner hold after all that. The stack is one of its own, in ``HLINK_HOME/bench``, and is
-removed at the end; Flink's and Kafka's jars are shared.
+In this order: how long the embedded stack takes to be ready; how fresh the status of thousands of jobs is and what that
+costs, on simulated clusters; validation, mistakes and submission, ours against a warm SQL Gateway and the SQL client on
+the same cluster; throughput of the same job generated and written by hand; the downtime of a restart with state, ours
+and by hand; and what memory the service and its planner hold after all that. The stack is one of its own, in
+``HLINK_HOME/bench``, and is removed at the end; Flink's and Kafka's jars are shared.
 
 Exit status: 0 all targets kept, 1 some missed (the file is written all the same), 2 it could not be measured, 130
 interrupted.
@@ -30,7 +31,7 @@ from kafka import KafkaAdminClient
 from rich.console import Console
 
 from app.settings import settings
-from benchmarks import distribution, gateway, latency, machine, ours, report
+from benchmarks import distribution, gateway, latency, machine, observing, ours, report, restarting
 from benchmarks.cluster import Cluster
 from benchmarks.http import Failed, Http
 from benchmarks.latency import Sides
@@ -42,12 +43,13 @@ from stream_jobs.local.errors import LocalStackError
 from stream_jobs.local.installation import find_installation
 
 RESULT = Path(__file__).with_name("latest.json")
-PARTS = ("stack", "validate", "mistakes", "submit", "throughput")
+PARTS = ("stack", "observe", "validate", "mistakes", "submit", "throughput", "restart")
 
 _UP_TIMES = 3
 _UP_WITHIN_S = 300.0
 _ROUNDS = 30
 _WINDOWS = 400
+_RESTARTS = 15
 
 
 class Bench:
@@ -78,6 +80,12 @@ class Bench:
         self.say("the embedded stack")
         with ExitStack() as stack:
             endpoints = stack.enter_context(self.embedded_stack())
+            if "observe" in self.parts:
+                self.say(f"observing {', '.join(map(str, observing.SIZES))} jobs on simulated clusters")
+                self.figures |= observing.observing(self.environment, self.home / "observed", endpoints.postgres.url)
+            if set(self.parts) <= {"stack", "observe"}:
+                self._end()
+                return
             self.say("the SQL Gateway and the service")
             flink = distribution.make(self.home / "flink", installation, self.jars, endpoints.flink_url)
             log = self.home / "bench"
@@ -91,6 +99,10 @@ class Bench:
                 service.add_tables(statement.tables)
             self._compare(sides, endpoints)
             self._memory(service.pid)
+        self._end()
+
+    def _end(self) -> None:
+        self.say("done")
         self.figures["load_least"] = min(self._loads)
         self.figures["load_most"] = max(self._loads)
         self.figures["seconds"] = time.monotonic() - self._began
@@ -109,13 +121,16 @@ class Bench:
             self.say("throughput, pairs of runs")
             (worker,) = processes.marked(processes.mark(self.home.resolve(), "taskmanager"))
             self.figures |= throughput(sides, endpoints, worker, _WINDOWS)
+        if "restart" in self.parts:
+            self.say(f"restarts with state, {_RESTARTS} times each")
+            with Http(endpoints.flink_url) as flink:
+                self.figures |= restarting.restarting(sides, flink, _RESTARTS)
 
     def _memory(self, pid: int) -> None:
         rss, pss = machine.resident_mib(pid)
         self.figures["rss_mib"] = rss
         if pss is not None:
             self.figures["pss_mib"] = pss
-        self.say("done")
 
     @contextmanager
     def embedded_stack(self) -> Iterator[Endpoints]:

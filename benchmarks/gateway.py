@@ -61,6 +61,10 @@ class Gateway:
         self._close(session)
         return took * 1000, str(rows[0]["fields"][0])
 
+    def session(self, settings: Mapping[str, str]) -> Session:
+        """A session that stays open until its user closes it."""
+        return Session(self, self._open(settings))
+
     def _open(self, properties: Mapping[str, str]) -> str:
         return str(self._http.json("POST", "/v3/sessions", {"properties": dict(properties)})["sessionHandle"])
 
@@ -79,6 +83,21 @@ class Gateway:
             if time.monotonic() > deadline:
                 raise Failed(f"the gateway did not end a statement within {_STATEMENT_WITHIN_S:.0f} s: {sql[:200]}")
             time.sleep(POLL_S)
+
+
+class Session:
+    """A session of a gateway, for one who types one statement after the other."""
+
+    def __init__(self, gateway: Gateway, handle: str) -> None:
+        self._gateway = gateway
+        self._handle = handle
+
+    def execute(self, sql: str) -> list[dict[str, Any]]:
+        """The rows of a statement's first result."""
+        return self._gateway._execute(self._handle, sql)
+
+    def close(self) -> None:
+        self._gateway._close(self._handle)
 
 
 @contextmanager

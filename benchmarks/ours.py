@@ -79,6 +79,13 @@ class Service:
             raise Failed(f"the service answers before Flink has accepted the job: {data}")
         return took * 1000, str(data["flinkJobId"])
 
+    def restart(self, job_id: int) -> str:
+        """Restart a running job with its state; Flink's id of the run that goes on."""
+        data = self._data("POST", f"/jobs/restart/{job_id}")
+        if data["jobStatus"] != _RUNNING or not data["restoredFrom"]:
+            raise Failed(f"the job was not restarted from its state: {data}")
+        return str(data["flinkJobId"])
+
     def cancel(self, job_id: int) -> float:
         """Cancel a job; milliseconds until it has ended."""
         began = time.perf_counter()

@@ -38,6 +38,10 @@ TARGETS = (
     Target("submit_vs_gateway", 0.7),
     Target("submit_vs_sql_client", 0.05),
     Target("throughput_vs_hand_written", 0.98, at_least=True),
+    Target("staleness_5000_p99_s", 3),
+    Target("observe_5000_cores", 0.25),
+    Target("observe_5000_overviews", 1.05),
+    Target("restart_vs_hand_made", 1.3),
     Target("rss_mib", 1.2 * 1024),
 )
 

@@ -16,10 +16,13 @@ from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
+
+from stream_jobs import causes
 
 
 class FlinkRestError(Exception):
@@ -124,6 +127,20 @@ class JobSummary(_Answer):
     end_time: EpochMs = Field(-1, alias="end-time")
     last_modification: EpochMs = Field(0, alias="last-modification")
     tasks: TaskCounts = TaskCounts()
+
+
+class JobState(NamedTuple):
+    """What of ``/jobs/overview`` is looked at again and again: no model, because there may be thousands of them."""
+
+    id: str
+    state: str
+    last_modification: EpochMs
+    end_time: EpochMs
+    tasks_running: int
+    tasks_total: int
+
+
+_TYPES_OF_JOB_STATE = (str, str, int, int, int, int)
 
 
 class VertexMetrics(_Answer):
@@ -246,6 +263,19 @@ class JobException(_Answer):
     def root_cause(self) -> str:
         """See :func:`root_cause`."""
         return root_cause(self.stacktrace) or self.name
+
+    @property
+    def told(self) -> str:
+        """What it means and what helps, with the root cause; see :mod:`stream_jobs.causes`."""
+        return causes.told(self.stacktrace, self.root_cause)
+
+
+class Spread(_Answer):
+    """A metric over a vertex's subtasks."""
+
+    sum: Measured = None
+    min: Measured = None
+    max: Measured = None
 
 
 class SubtaskPressure(_Answer):
@@ -447,6 +477,10 @@ class Cluster:
         answer = await self._get("/jobs/overview")
         return [self._read(JobSummary, one) for one in self._list(answer, "jobs")]
 
+    async def job_states(self) -> list[JobState]:
+        """The same jobs as :meth:`jobs`, as little of each as the status needs."""
+        return [self._job_state(one) for one in self._list(await self._get("/jobs/overview"), "jobs")]
+
     async def status(self, job_id: str) -> str:
         """The job's state, fresh, in Flink's words."""
         answer = await self._get(f"/jobs/{job_id}/status", job_id=job_id)
@@ -491,6 +525,17 @@ class Cluster:
             return [str(metric["id"]) for metric in answer]
         except (TypeError, KeyError):
             raise self._garbage(path) from None
+
+    async def vertex_spreads(self, job_id: str, vertex_id: str, names: Sequence[str]) -> dict[str, Spread]:
+        """Metrics of a vertex by name, each with its sum, minimum and maximum over the subtasks, in one request.
+
+        The names must be among :meth:`vertex_metric_names`: for one that is not, Flink answers with nothing at all.
+        """
+        path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
+        answer = await self._get(path, job_id=job_id, get=",".join(names), agg="sum,min,max")
+        if not isinstance(answer, list) or not all(isinstance(one, dict) and "id" in one for one in answer):
+            raise self._garbage(path)
+        return {str(one["id"]): self._read(Spread, one) for one in answer}
 
     async def back_pressure(self, job_id: str, vertex_id: str) -> BackPressure:
         """How busy and how held up a vertex is."""
@@ -642,8 +687,8 @@ class Cluster:
         if response.status_code in _REFUSED:
             raise LoginRefused(self.address, response.status_code)
         try:
-            answer = response.json()
-        except (ValueError, RecursionError):
+            answer = from_json(response.content)
+        except ValueError:
             raise self._garbage(path, response.status_code) from None
         if response.is_success:
             return answer
@@ -680,6 +725,25 @@ class Cluster:
             raise ClusterError(
                 self.address, 200, f"this is not a {model.__name__} of Flink's: {where}: {first['msg']}"
             ) from None
+
+    def _job_state(self, answer: Any) -> JobState:
+        try:
+            tasks = answer["tasks"]
+            found = JobState(
+                answer["jid"],
+                answer["state"],
+                answer["last-modification"],
+                answer["end-time"],
+                tasks["running"],
+                tasks["total"],
+            )
+            if tuple(map(type, found)) == _TYPES_OF_JOB_STATE:
+                return found
+        except (KeyError, TypeError):
+            pass
+        # The model fills in what another version leaves out, or says what is wrong.
+        job = self._read(JobSummary, answer)
+        return JobState(job.id, job.state, job.last_modification, job.end_time, job.tasks.running, job.tasks.total)
 
     def _list(self, answer: object, name: str) -> list[object]:
         found = answer.get(name) if isinstance(answer, dict) else None

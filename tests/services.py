@@ -39,6 +39,12 @@ class ServiceProcess:
 
     def start(self, **more: str) -> ServiceProcess:
         """Start it and wait until it answers; ``more`` are environment variables of this start only."""
+        self.begin(**more)
+        self.wait_until_it_answers()
+        return self
+
+    def begin(self, **more: str) -> None:
+        """Start it, as :meth:`start`, without waiting."""
         self.home.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
@@ -52,11 +58,15 @@ class ServiceProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + START_S
+
+    def wait_until_it_answers(self, timeout_s: float = START_S) -> None:
+        """Raises ``AssertionError`` with the end of its log when it ends, or does not answer in time."""
+        assert self.process is not None
+        deadline = time.monotonic() + timeout_s
         while True:
             try:
                 httpx.get(f"{self.url}/health", timeout=5)
-                return self
+                return
             except httpx.TransportError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the service did not start:\n{self.log.read_text()[-4000:]}") from None

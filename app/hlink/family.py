@@ -24,9 +24,13 @@ from app.hlink.jobs.origin import named_by_a_job
 from app.hlink.jobs.recovery import LeftStates
 from app.hlink.jobs.service import KIND
 from app.hlink.jobs.submission import JarSubmitter, JobSubmitter, PlanSubmitter
+from app.hlink.notifications import routes as notifications
+from app.hlink.notifications import service as notifying
+from app.hlink.notifications.judge import Judge
 from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
 from app.hlink.uploads import Files
+from app.hlink.watch.collector import Collector
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
 from stream_jobs.planner.preview import Previewer
@@ -61,6 +65,9 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         )
         service.supervisor.register(KIND, FlinkRunner(submitter, known))
         service.supervisor.retention.guard(named_by_a_job)
+        await stack.enter_async_context(notifying.running(service))
+        collector = Collector(service, known, Judge(service.database, settings))
+        await stack.enter_async_context(collector.running())
         yield
 
 
@@ -79,14 +86,19 @@ family = Family(
         dictionaries.router,
         docs.router,
         audit.router,
+        notifications.router,
     ),
-    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster", "/audit"),
+    prefixes=("/jobs", "/dict", "/dashboard", "/ds", "/file", "/jars", "/doc", "/cluster", "/audit", "/notifications"),
     envelope=envelope,
     lifespan=lifespan,
     needs={
         "POST /cluster/add": Need(Role.ADMIN),
         "PUT /cluster/update": Need(Role.ADMIN),
         "DELETE /cluster/delete": Need(Role.ADMIN),
+        "POST /notifications": Need(Role.ADMIN),
+        "PUT /notifications/{id}": Need(Role.ADMIN),
+        "DELETE /notifications/{id}": Need(Role.ADMIN),
+        "POST /notifications/{id}/test": Need(Role.ADMIN),
         "GET /audit": Need(Role.ADMIN, audited=False),
         # A GET that changes something, and POSTs that do not, as they are published.
         "GET /jobs/savepoint/{jobId}": Need(Role.EDITOR),
@@ -94,6 +106,7 @@ family = Family(
         "POST /ds/schemaAnalysisDO": Need(Role.EDITOR, audited=False),
         "POST /ds/schemaInferDO": Need(Role.EDITOR, audited=False),
         "POST /ds/test": Need(Role.EDITOR, audited=False),
+        "POST /jobs/impact": Need(Role.EDITOR, audited=False),
         "POST /jobs/preview": Need(Role.EDITOR, audited=False),
     },
 )

@@ -23,12 +23,12 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "stop.asked": "the cluster was asked to stop, what it answered is not committed",
         "stop.noted": "the savepoint's path or the attempt's failure is committed",
         "savepoint.asked": "a savepoint was asked for, what the cluster answered is not committed",
-        "recovery.found": "the job of a lost run is there again, nothing of that is committed",
-        "recovery.chosen": "the state that a lost run goes on from is chosen, not committed",
         "schedule.uncommitted": "a schedule's next time and the savepoint that was due are written, not committed",
         "schedule.fired": "a savepoint that was due is committed, nothing was asked of the cluster",
         "removal.noted": "savepoints are to be removed, none of their files were touched",
         "removal.done": "a savepoint's files are deleted, that they are is not committed",
+        "recovery.found": "the job of a lost run is there again, nothing of that is committed",
+        "recovery.chosen": "the state that a lost run goes on from is chosen, not committed",
         "lease.claimed": "runs were claimed, nothing was done with them",
     }
 )

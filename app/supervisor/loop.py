@@ -24,6 +24,7 @@ from app.errors import DatabaseFailure, NotFound
 from app.metrics import FAULTS, TICKS
 from app.supervisor import outside, store
 from app.supervisor.faults import check_the_wish, crash_point
+from app.supervisor.looks import freshen
 from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.queue import NoRoom
 from app.supervisor.recovery import Budget, Policy, is_hidden
@@ -62,6 +63,17 @@ NOT_YET_SUBMITTED = frozenset({State.CREATED, State.SUBMITTING})
 
 _LOOKS_S = (0.003, 0.003, 0.003, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
+_LOOKS_AT_STOP_S = (*[0.01] * 100, *[0.02] * 50, *[0.05] * 40)
+"""The same while a savepoint is made at whose end somebody's job is down: four seconds, then the ticks go on."""
+
+
+_AT_ONCE = 50
+"""Observations that are recorded in one transaction at most: others are to have their turn to write."""
+
+
+def _only_to_record(run: Run, what: Observation) -> bool:
+    return what.seen is not Seen.UNKNOWN and run.desired is Desired.RUNNING
+
 
 _STOP_PAUSE_S = 10.0
 """The longest pause between two attempts to stop."""
@@ -102,6 +114,21 @@ class Pace:
     """How often lost runs are started again by themselves."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A place, and the runs there: those to look at, to start, and those that something is being done for."""
+
+    runner: Runner
+    place: str
+    runs: list[Run] = field(default_factory=list)
+    starting: list[Run] = field(default_factory=list)
+    passed_over: list[Run] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[int, str]:
+        return id(self.runner), self.place
+
+
 class _Waiter:
     """Somebody who waits for a change of a run."""
 
@@ -129,6 +156,8 @@ class Supervisor:
         self._loop: asyncio.Task[None] | None = None
         self._looks: dict[tuple[int, str], asyncio.Task[None]] = {}
         self._admissions: dict[tuple[int, str], asyncio.Task[None]] = {}
+        # What a look compared and found the same: the same two objects need not be compared in the next look.
+        self._same: dict[tuple[int, str], dict[int, tuple[Run, Observation]]] = {}
         self._acts: dict[int, asyncio.Task[None]] = {}
         self._carries: dict[int, asyncio.Task[None]] = {}
         self._submission_slots = asyncio.Semaphore(self.pace.submissions)
@@ -197,6 +226,8 @@ class Supervisor:
                 if row is None:
                     async with self._database.read() as session:
                         row = await session.get(model, row_id)
+                        if isinstance(row, Run):
+                            await freshen(session, [row])
                 if row is None:
                     raise NotFound(f"There is no {model.__name__.lower()} {row_id}", id=row_id)
                 left = deadline - time.monotonic()
@@ -281,43 +312,47 @@ class Supervisor:
     async def tick(self) -> None:
         """Hold the runs and set off what is due. Does not wait for what it set off: see :meth:`settled`."""
         held = await self._store.hold()
-        places: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
-        starting: dict[tuple[int, str], tuple[Runner, str, list[Run]]] = {}
+        places: dict[tuple[int, str], _Place] = {}
         needed: set[str] = set()
         for run in held.runs:
-            runner = self._runners.get(run.kind)
+            runner, run_id = self._runners.get(run.kind), run.id
             if runner is None:
-                if run.id not in self._acts:
-                    self._act(run.id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
+                if run_id not in self._acts:
+                    self._act(run_id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
                 continue
             place = runner.place(run)
             needed.add(place)
-            if run.id in self._acts:
+            at = places.get((id(runner), place))
+            if at is None:
+                at = places[id(runner), place] = _Place(runner, place)
+            if run_id in self._acts:
+                at.passed_over.append(run)
                 continue
             if run.state is State.CREATED:
-                starting.setdefault((id(runner), place), (runner, place, []))[2].append(run)
+                at.starting.append(run)
                 continue
-            places.setdefault((id(runner), place), (runner, place, []))[2].append(run)
-        for key, (runner, place, runs) in starting.items():
-            if key not in self._admissions:
-                admission = asyncio.create_task(self._admit(runner, place, runs, held.now))
+            at.runs.append(run)
+        for key, at in places.items():
+            if at.starting and key not in self._admissions:
+                admission = asyncio.create_task(self._admit(at.runner, at.place, at.starting, held.now))
                 self._admissions[key] = admission
                 admission.add_done_callback(partial(self._admission_ended, key))
-        for key, (runner, place, runs) in places.items():
-            if key not in self._looks:  # otherwise the last look has not been answered yet
-                look = asyncio.create_task(self._look(runner, place, runs, held.now))
+            if at.runs and key not in self._looks:  # otherwise the last look has not been answered yet
+                look = asyncio.create_task(self._look(at, held.now))
                 self._looks[key] = look
                 look.add_done_callback(partial(self._look_ended, key))
         for savepoint, run in await self._store.unsettled_savepoints():
             self._carry(savepoint, run, held.now)
+        self._keep_up("schedules", partial(fire_due, self._database, self.owner))
+        self._keep_up("retention", self.retention.turn)
         for run in await self._store.to_look_at_again():
             runner = self._runners.get(run.kind)
             if runner is not None and run.id not in self._acts:
                 self._act(run.id, self._look_again(runner, run, held.now))
-        self._keep_up("schedules", partial(fire_due, self._database, self.owner))
-        self._keep_up("retention", self.retention.turn)
         for gone in self._unreachable.keys() - needed:
             del self._unreachable[gone]
+        for left in self._same.keys() - places.keys():
+            del self._same[left]
         self._ticked_at = time.monotonic()
 
     async def settled(self) -> None:
@@ -413,8 +448,9 @@ class Supervisor:
             elif current.desired is Desired.STOPPED:
                 await self._bring_down(runner, current, held.now)
 
-    async def _look(self, runner: Runner, place: str, runs: list[Run], now: int) -> None:
+    async def _look(self, at: _Place, now: int) -> None:
         """Look at one place's runs, record what is seen, and set off what follows."""
+        runner, place, runs = at.runner, at.place, at.runs
         try:
             observations = await self._observe(runner, runs)
         except Unreachable as unreachable:
@@ -426,17 +462,70 @@ class Supervisor:
             self._unreachable[place] = f"{type(error).__name__}: {error}"
             return
         self._note_reachable(place)
-        seen = [(run, observations[run.id]) for run in runs if run.id in observations and run.id not in self._acts]
+        unchanged, others, due = [], at.passed_over, []
+        before, same = self._same.get(at.key, {}), {}
+        for run in runs:
+            run_id = run.id
+            what = observations.get(run_id)
+            if what is None or run_id in self._acts:
+                others.append(run)
+                continue
+            compared = before.get(run_id)
+            if compared is None or compared[0] is not run or compared[1] is not what:
+                if what.seen is Seen.UNKNOWN or store.is_changed(run, what):
+                    others.append(run)
+                    due.append((run, what))
+                    continue
+                compared = run, what
+            same[run_id] = compared
+            unchanged.append(run)
+            if run.desired is Desired.STOPPED:
+                due.append((run, what))
+        self._same[at.key] = same
         try:
-            await self._store.record_unchanged(
-                [run for run, what in seen if what.seen is not Seen.UNKNOWN and not store.is_changed(run, what)]
-            )
+            await self._store.record_look(place, unchanged, others)
         except (SQLAlchemyError, DatabaseFailure):
             logger.exception("observations of %s could not be recorded", place)
             return
-        for run, what in seen:
-            if what.seen is Seen.UNKNOWN or store.is_changed(run, what) or run.desired is Desired.STOPPED:
-                self._act(run.id, self._follow(runner, run, what, place, now))
+        due = [(run, what) for run, what in due if run.id not in self._acts]
+        news = [(run, what) for run, what in due if _only_to_record(run, what)]
+        if len(news) > 1:
+            self._record_all(news, place)
+            due = [(run, what) for run, what in due if not _only_to_record(run, what)]
+        for run, what in due:
+            self._act(run.id, self._follow(runner, run, what, place, now))
+
+    def _record_all(self, news: Sequence[tuple[Run, Observation]], place: str) -> None:
+        """Record what was seen of several runs, many in one transaction, and each alone where that fails."""
+        batches = [news[start : start + _AT_ONCE] for start in range(0, len(news), _AT_ONCE)]
+        done = [asyncio.get_running_loop().create_future() for _ in batches]
+
+        async def record() -> None:
+            # One after the other: whoever else wants to write has a turn in between.
+            for batch, together in zip(batches, done, strict=True):
+                crash_point("observation.unrecorded")
+                try:
+                    await self._store.record_all(batch, place)
+                except DatabaseFailure as busy:
+                    logger.warning("%d observations of %s are left to the next look: %s", len(batch), place, busy)
+                    together.set_result(True)
+                except SQLAlchemyError as error:
+                    logger.warning("%d observations of %s are recorded one by one: %s", len(batch), place, error)
+                    together.set_result(False)
+                else:
+                    together.set_result(True)
+
+        recording = asyncio.create_task(record())
+
+        async def settle(run: Run, what: Observation, together: asyncio.Future[bool]) -> None:
+            either: list[asyncio.Future[Any]] = [recording, together]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            if not (together.done() and together.result()):
+                await self._store.record(run, what, place)
+
+        for batch, together in zip(batches, done, strict=True):
+            for run, what in batch:
+                self._act(run.id, settle(run, what, together))
 
     async def _follow(self, runner: Runner, run: Run, what: Observation, place: str, now: int) -> None:
         """Do what an observation asks for."""
@@ -494,7 +583,7 @@ class Supervisor:
 
         A stop with savepoint takes the checkpoints away, so this savepoint may be all the state that there is.
         """
-        if run.stop_mode not in (StopMode.SAVEPOINT, StopMode.DRAIN) or run.stop_token is None:
+        if run.stop_token is None:
             return False
         path = run.savepoint or await self._runners[run.kind].find_savepoint(run, run.stop_token)
         if path is None:
@@ -746,13 +835,15 @@ class Supervisor:
             grace_s=self.pace.grace_s,
         )
 
-    async def _watch(self, runner: Runner, run: Run, settled: Callable[[Run], bool]) -> bool | None:
+    async def _watch(
+        self, runner: Runner, run: Run, settled: Callable[[Run], bool], pauses: Sequence[float] = _LOOKS_S
+    ) -> bool | None:
         """Look at one run more often than the ticks do, for a moment: somebody may be waiting for what comes.
 
         Returns whether its place knows it; None when that was not to be learnt.
         """
         known: bool | None = None
-        for pause in _LOOKS_S:
+        for pause in pauses:
             await asyncio.sleep(pause)
             try:
                 what = (await self._observe(runner, [run])).get(run.id)
@@ -810,7 +901,8 @@ class Supervisor:
             await self._store.record_failed_stop(run, report.cause or "no cause was given", gives_up=gives_up)
         crash_point("stop.noted")
         if begins and noted is not None and report.outcome is not Outcome.FAILED:
-            await self._watch(runner, noted, lambda run: run.state.ended)
+            pauses = _LOOKS_AT_STOP_S if noted.successor is not None else _LOOKS_S
+            await self._watch(runner, noted, lambda run: run.state.ended, pauses)
 
     # Savepoints
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Enum, Index, Text, false, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Enum, Index, Text, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 from app.database import now_ms
@@ -106,6 +106,8 @@ class Run(SQLModel, table=True):
     observed: str | None = Field(default=None, max_length=32)
     """The outside system's own word."""
     observed_at: int | None = Field(default=None, sa_type=BigInteger)
+    look_id: int | None = Field(default=None, sa_type=BigInteger)
+    """The looks that have found it as it is here, without writing it: the last of them was at :attr:`Look.at`."""
     observed_from: str | None = Field(default=None, max_length=512)
     """Where that was seen: the cluster's address."""
     missing_since: int | None = Field(default=None, sa_type=BigInteger)
@@ -133,6 +135,10 @@ class Run(SQLModel, table=True):
 
     lease_owner: str | None = Field(default=None, max_length=64)
     lease_until: int | None = Field(default=None, sa_type=BigInteger)
+    revision: int = Field(
+        default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0", "onupdate": text("revision + 1")}
+    )
+    """Rises with every UPDATE that does not set it: a replica reads only what has changed since it read it last."""
 
     created_at: int | None = Field(
         default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
@@ -144,6 +150,24 @@ class Run(SQLModel, table=True):
     down_ms: int | None = Field(default=None, sa_type=BigInteger)
     """How long nothing ran before: from the end of the run that it goes on from until it was first seen running."""
     ended_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Look(SQLModel, table=True):
+    """When a replica last looked at a place: one row that is written for all runs which that look found unchanged.
+
+    A run names it (:attr:`Run.look_id`) while that is so, and for as long as nobody else has looked: after a takeover
+    the run still tells when the replica that died had looked.
+    """
+
+    __tablename__ = "look"
+    __table_args__ = (UniqueConstraint("owner", "place"),)
+
+    id: int = Field(
+        default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
+    )
+    owner: str = Field(max_length=64)
+    place: str = Field(max_length=512)
+    at: int = Field(sa_type=BigInteger)
 
 
 class Savepoint(SQLModel, table=True):

@@ -22,6 +22,7 @@ from app.errors import Conflict
 from app.metrics import TRANSITIONS
 from app.supervisor import outside, queue, recovery
 from app.supervisor.faults import crash_point
+from app.supervisor.looks import Looks, forget_old, freshen, oldest, unlocked
 from app.supervisor.models import Event, Run, Savepoint
 from app.supervisor.retention import savepoint_at
 from app.supervisor.runners.base import Inspection, Observation, Room
@@ -168,7 +169,7 @@ async def _ask_to_stop(
         stop_mode=mode,
         stop_native=native,
         stop_requested_at=now_ms(),
-        stop_token=None,
+        # The token of an attempt that this replaces stays: its savepoint may still come, and is to be known then.
         stop_attempts=0,
         stop_attempted_at=None,
         successor=successor,
@@ -234,13 +235,16 @@ async def latest_runs(session: AsyncSession, subjects: Collection[str]) -> dict[
         )
         for run in await session.exec(select(Run).where(col(Run.id).in_(newest))):
             found[run.subject] = run
+    await freshen(session, found.values())
     return found
 
 
 async def history(session: AsyncSession, subject: str, limit: int = 50) -> Sequence[Run]:
     """The subject's runs, newest first."""
     query = select(Run).where(Run.subject == subject).order_by(col(Run.id).desc()).limit(limit)
-    return (await session.exec(query)).all()
+    runs = (await session.exec(query)).all()
+    await freshen(session, runs)
+    return runs
 
 
 async def events(session: AsyncSession, run_id: int, after: int = 0, limit: int = 500) -> Sequence[Event]:
@@ -259,13 +263,10 @@ class Census:
 
 async def census(session: AsyncSession) -> Census:
     counts = (await session.exec(select(Run.state, func.count()).group_by(col(Run.state)))).all()
-    oldest, now = (
-        await session.exec(
-            select(func.min(Run.observed_at), now_ms()).where(_ACTIVE, col(Run.observed_at).is_not(None))
-        )
-    ).one()
+    seen_at, now = await oldest(session)
     return Census(
-        {State(state): count for state, count in counts}, max(0.0, (now - oldest) / 1000) if oldest is not None else 0.0
+        {State(state): count for state, count in counts},
+        max(0.0, (now - seen_at) / 1000) if seen_at is not None else 0.0,
     )
 
 
@@ -289,11 +290,16 @@ class Store:
         self.owner = owner
         self._budget = budget or recovery.Budget()
         self._lease_ms = int(lease_s * 1000)
+        self._looks = Looks(owner)
+        self._known: Mapping[int, tuple[int, Run]] = {}
 
     # Leases
 
     async def hold(self) -> Held:
-        """Take the runs that nobody holds, renew what is held when half of its time is over, and read them all."""
+        """Take the runs that nobody holds, renew what is held when half of its time is over, and give them all.
+
+        Of those that were given before only what was changed since, by whomever, is read again.
+        """
         async with self._database.read() as session:
             due = await session.exec(select(Run.id).where(_ACTIVE, or_(self._free(), self._worn())).limit(1))
             anything_due = due.first() is not None
@@ -302,15 +308,29 @@ class Store:
                 await self._claim(session, self._free())
                 await session.exec(
                     update(Run)
-                    .where(_ACTIVE, self._worn())
-                    .values(lease_until=now_ms() + self._lease_ms)
+                    .where(unlocked(_ACTIVE, self._worn()))
+                    # Nobody has to read a run again because of this.
+                    .values(lease_until=now_ms() + self._lease_ms, revision=Run.revision)
                     .execution_options(synchronize_session=False)
                 )
             crash_point("lease.claimed")
         async with self._database.read() as session:
-            runs = (await session.exec(select(Run).where(_ACTIVE, Run.lease_owner == self.owner))).all()
+            mine = await session.exec(select(Run.id, Run.revision).where(_ACTIVE, Run.lease_owner == self.owner))
+            revisions: dict[int, int] = dict(mine.all())
+            known = {run_id: before for run_id, before in self._known.items() if revisions.get(run_id) == before[0]}
+            for run in await self._read(session, [run_id for run_id in revisions if run_id not in known]):
+                known[run.id] = run.revision, run
             now = (await session.exec(select(now_ms()))).one()
-        return Held(now, runs)
+        self._known = known
+        return Held(now, [run for _, run in known.values()])
+
+    async def _read(self, session: AsyncSession, ids: Sequence[int]) -> Sequence[Run]:
+        """Those of the runs that are still held."""
+        mine = select(Run).where(_ACTIVE, Run.lease_owner == self.owner)
+        found: list[Run] = []
+        for start in range(0, len(ids), _CHUNK):
+            found += (await session.exec(mine.where(col(Run.id).in_(ids[start : start + _CHUNK])))).all()
+        return found
 
     async def hold_one(self, run_id: int) -> Held:
         """Take one run at once; no run when it has ended or somebody else holds it."""
@@ -352,6 +372,8 @@ class Store:
             for run in claimed.scalars().all():
                 if before[run.id] not in (None, self.owner):
                     self._tell(session, run, "taken over", f"from {before[run.id]}, whose lease ended")
+        if free:
+            await forget_old(session)
         await session.flush()
 
     # Changes
@@ -661,7 +683,9 @@ class Store:
         async with self._database.write() as session:
             settled = await _settle(session, savepoint.token, progress, path=path, reason=reason or None)
             if settled is not None:
-                self._tell(session, run, "savepoint", path or f"failed: {reason}")
+                # It may have gone on, or ended, while the savepoint was being made.
+                now = await session.get(Run, run.id, with_for_update=True)
+                self._tell(session, now or run, "savepoint", path or f"failed: {reason}")
                 await session.flush()
         return settled
 
@@ -765,6 +789,21 @@ class Store:
 
         The reason of a failure is what the outside system gave as its root cause.
         """
+        async with self._database.write() as session:
+            recorded = await self._record(session, run, observation, place)
+            await session.flush()
+            crash_point("transition.uncommitted")
+        return recorded
+
+    async def record_all(self, seen: Sequence[tuple[Run, Observation]], place: str) -> Sequence[Run | None]:
+        """What :meth:`record` does, for several in one transaction: a whole cluster may change at once."""
+        async with self._database.write() as session:
+            recorded = [await self._record(session, run, observation, place) for run, observation in seen]
+            await session.flush()
+            crash_point("transition.uncommitted")
+        return recorded
+
+    async def _record(self, session: AsyncSession, run: Run, observation: Observation, place: str) -> Run | None:
         target = following(run.state, observation.seen)
         news = {
             name: value
@@ -776,47 +815,36 @@ class Store:
             "observed": observation.raw,
             "observed_at": now_ms(),
             "observed_from": place,
+            "look_id": None,
             "missing_since": None,
         }
-        async with self._database.write() as session:
-            if target is not None:
-                reason = (observation.exception or run.exception) if target is State.FAILED else None
-                if outside.ended_there(run, target):
-                    reason = outside.reason_of(target, place)
-                    columns["look_again_at"] = now_ms() + outside.LOOK_AGAIN_MS
-                recorded = await self._move(session, run, target, reason=reason, **columns)
-            else:
-                recorded = await _update(session, run.id, self._mine(run), **columns)
-            if recorded is None:
-                return None
-            if "savepoint" in news:
-                await self._settle_stop_savepoint(session, recorded)
-            if "latest_savepoint" in news:
-                await self._enter_savepoint(session, recorded, news["latest_savepoint"])
-            if target is not None:
-                down = f", {recorded.down_ms} ms after the run before" if run.down_ms != recorded.down_ms else ""
-                self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}{down}")
-            elif observation.raw != run.observed:
-                self._tell(session, recorded, "observed", f"{observation.raw} at {place}")
-            if "exception" in news and target is not State.FAILED:
-                self._tell(session, recorded, "exception", observation.exception)
-            await session.flush()
-            crash_point("transition.uncommitted")
+        if target is not None:
+            reason = (observation.exception or run.exception) if target is State.FAILED else None
+            if outside.ended_there(run, target):
+                reason = outside.reason_of(target, place)
+                columns["look_again_at"] = now_ms() + outside.LOOK_AGAIN_MS
+            recorded = await self._move(session, run, target, reason=reason, **columns)
+        else:
+            recorded = await _update(session, run.id, self._mine(run), **columns)
+        if recorded is None:
+            return None
+        if "savepoint" in news:
+            await self._settle_stop_savepoint(session, recorded)
+        if "latest_savepoint" in news:
+            await self._enter_savepoint(session, recorded, news["latest_savepoint"])
+        if target is not None:
+            down = f", {recorded.down_ms} ms after the run before" if run.down_ms != recorded.down_ms else ""
+            self._tell(session, recorded, "state", recorded.reason or f"seen {observation.raw} at {place}{down}")
+        elif observation.raw != run.observed:
+            self._tell(session, recorded, "observed", f"{observation.raw} at {place}")
+        if "exception" in news and target is not State.FAILED:
+            self._tell(session, recorded, "exception", observation.exception)
         return recorded
 
-    async def record_unchanged(self, runs: Sequence[Run]) -> None:
-        """Note that these were looked at and are as they were: one statement, no events."""
-        ids = [run.id for run in runs]
-        if not ids:
-            return
+    async def record_look(self, place: str, unchanged: Sequence[Run], others: Sequence[Run]) -> None:
+        """Note that a place was looked at: ``unchanged`` runs were seen as they are, ``others`` of it were not."""
         async with self._database.write() as session:
-            for start in range(0, len(ids), _CHUNK):
-                await session.exec(
-                    update(Run)
-                    .where(_ACTIVE, col(Run.lease_owner) == self.owner, col(Run.id).in_(ids[start : start + _CHUNK]))
-                    .values(observed_at=now_ms())
-                    .execution_options(synchronize_session=False)
-                )
+            await self._looks.note(session, place, unchanged, others)
 
     async def record_missing(self, run: Run, observation: Observation, place: str) -> Run | None:
         """Note that the outside system answered and did not know the run, for the first time in a row."""
@@ -827,6 +855,7 @@ class Store:
             observed=observation.raw,
             observed_at=now_ms(),
             observed_from=place,
+            look_id=None,
             missing_since=now_ms(),
         )
 
@@ -839,7 +868,7 @@ class Store:
         self, session: AsyncSession, run: Run, target: State, *, certain: bool = False, **columns: Any
     ) -> Run | None:
         if target in ENDED:
-            columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None}
+            columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None, "look_id": None}
         if target is State.RUNNING:
             columns |= {"started_at": func.coalesce(Run.started_at, now_ms()), **_downtime(run)}
         allowed = col(Run.state).in_(sources(target))

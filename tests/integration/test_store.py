@@ -13,7 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
-from app.database import Database
+from app.database import Database, now_ms
 from app.errors import Conflict
 from app.ids import Node, NodeLease, new_id
 from app.migrations import migrate
@@ -422,16 +422,112 @@ async def test_given_a_new_checkpoint_then_it_is_kept_without_an_event(database:
     assert len(await told(database, run)) == before
 
 
+async def shown(database: Database, subject: str = "job:1") -> Run:
+    async with database.read() as session:
+        return (await latest_runs(session, [subject]))[subject]
+
+
 async def test_given_unchanged_runs_then_only_the_time_of_the_observation_moves(database: Database) -> None:
     store, run = await running(database)
     await asyncio.sleep(0.01)
-    await store.record_unchanged([run])
+    await store.record_look("here", [run], [])
 
-    after = await stored(database, run)
+    after = await shown(database)
     assert after.observed_at is not None
     assert run.observed_at is not None
     assert after.observed_at > run.observed_at
-    assert after.model_dump(exclude={"observed_at"}) == run.model_dump(exclude={"observed_at"})
+    looks = {"observed_at", "look_id", "revision"}
+    assert after.model_dump(exclude=looks) == run.model_dump(exclude=looks)
+
+
+async def test_given_looks_that_find_nothing_new_then_the_runs_themselves_are_not_written(database: Database) -> None:
+    store, _ = await running(database)
+    [run] = (await store.hold()).runs
+    await store.record_look("here", [run], [])
+    [named] = (await store.hold()).runs
+    before = await stored(database, run)
+    await asyncio.sleep(0.01)
+    await store.record_look("here", [named], [])
+
+    assert (await stored(database, run)).model_dump() == before.model_dump()
+    [again] = (await store.hold()).runs
+    assert again is named, "what was not changed is not read again"
+    seen = await shown(database)
+    assert (seen.observed_at or 0) > (before.observed_at or 0)
+
+
+async def test_given_a_run_that_a_look_does_not_confirm_then_it_was_last_seen_at_the_look_before(
+    database: Database,
+) -> None:
+    store, run = await running(database)
+    await store.record_look("here", [run], [])
+    [named] = (await store.hold()).runs
+    await asyncio.sleep(0.01)
+    await store.record_look("here", [named], [])
+    confirmed = (await shown(database)).observed_at
+    await asyncio.sleep(0.01)
+    await store.record_look("here", [], [named])
+    await asyncio.sleep(0.01)
+    await store.record_look("here", [], [])
+
+    left = await shown(database)
+    assert (left.observed_at, left.look_id) == (confirmed, None)
+
+
+async def test_given_a_run_that_another_replica_took_over_then_it_tells_when_the_first_one_looked(
+    database: Database,
+) -> None:
+    first, run = await running(database)
+    await first.record_look("here", [run], [])
+    confirmed = (await shown(database)).observed_at
+    await first.release()
+    other = await created(database, "job:2")
+    second = Store(database, "other", LEASE_S)
+    taken = {one.subject: one for one in (await second.hold()).runs}
+    await asyncio.sleep(0.01)
+    await second.record_look("here", [taken[other.subject]], [taken[run.subject]])
+
+    assert (await shown(database)).observed_at == confirmed
+    await second.record_look("here", [taken[run.subject]], [])
+    assert ((await shown(database)).observed_at or 0) > (confirmed or 0)
+
+
+async def test_given_an_end_then_later_looks_do_not_make_it_newer(database: Database) -> None:
+    store, run = await running(database)
+    await store.record_look("here", [run], [])
+    [named] = (await store.hold()).runs
+    await store.record(named, Observation(Seen.FAILED, "FAILED"), "here")
+    ended = (await shown(database)).observed_at
+    await asyncio.sleep(0.01)
+    await store.record_look("here", [], [])
+
+    assert (await shown(database)).observed_at == ended
+
+
+async def test_given_what_another_process_wrote_then_the_next_hold_has_it(database: Database) -> None:
+    store, run = await running(database)
+    assert [one.desired for one in (await store.hold()).runs] == [Desired.RUNNING]
+    async with database.write() as session:
+        await request_stop(session, run.subject, StopMode.CANCEL)
+
+    assert [one.desired for one in (await store.hold()).runs] == [Desired.STOPPED]
+    again = await created(database, "job:2")
+    assert {one.id for one in (await store.hold()).runs} == {run.id, again.id}
+    await Store(database, "me", LEASE_S).move(run, State.CANCELED)
+    assert [one.id for one in (await store.hold()).runs] == [again.id]
+
+
+async def test_given_a_lease_that_is_renewed_then_nothing_has_to_be_read_again(database: Database) -> None:
+    store = Store(database, "me", LEASE_S)
+    await created(database)
+    [run] = (await store.hold()).runs
+    async with database.write() as session:
+        # Three quarters of the lease are over.
+        await session.exec(update(Run).values(lease_until=now_ms() + LEASE_S * 250, revision=Run.revision))
+    [again] = (await store.hold()).runs
+
+    assert again is run
+    assert (await stored(database, run)).lease_until > (run.lease_until or 0) - 1000  # type: ignore[operator]
 
 
 async def test_given_a_recovery_then_the_first_start_stays_the_start(database: Database) -> None:

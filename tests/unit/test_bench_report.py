@@ -79,6 +79,10 @@ def test_every_target_that_was_announced_is_held() -> None:
         "submit_vs_gateway": "≤ 0.7",
         "submit_vs_sql_client": "≤ 0.05",
         "throughput_vs_hand_written": "≥ 0.98",
+        "staleness_5000_p99_s": "≤ 3",
+        "observe_5000_cores": "≤ 0.25",
+        "observe_5000_overviews": "≤ 1.05",
+        "restart_vs_hand_made": "≤ 1.3",
         "rss_mib": "≤ 1228.8",
     }
 

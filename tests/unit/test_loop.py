@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import update
 
 from app.database import Database
@@ -32,6 +33,7 @@ from app.supervisor import (
     request_stop,
     savepoints,
 )
+from app.supervisor.runners.base import Outcome, Report
 from app.supervisor.transitions import Seen
 from tests.outside import Outside, OutsideRunner
 
@@ -544,6 +546,53 @@ async def test_given_a_savepoint_that_fails_then_it_says_why_and_the_run_goes_on
     assert (await now(supervisor, run)).state is State.RUNNING
 
 
+async def test_given_a_stop_whose_savepoint_does_not_end_when_a_cancel_replaces_it_then_the_savepoint_ends_with_the_run(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    class Slow(OutsideRunner):
+        async def stop(self, run: Run, mode: StopMode) -> Report:
+            return await super().stop(run, mode) if mode is StopMode.CANCEL else Report(Outcome.UNDER_WAY)
+
+    supervisor.register("test", Slow(outside))
+    run = await submit(database)
+    await ticks(supervisor)
+    await stop(database, StopMode.SAVEPOINT)
+    await ticks(supervisor)
+    await stop(database, StopMode.CANCEL)
+    await ticks(supervisor, 2)
+
+    (asked,) = await kept(database)
+    assert (await now(supervisor, run)).state is State.CANCELED
+    assert (asked.state, asked.reason) == (SavepointProgress.FAILED, "the run was canceled before it was complete")
+
+
+async def test_given_a_savepoint_that_fails_after_its_run_has_ended_then_the_event_tells_the_runs_state(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    class Slow(OutsideRunner):
+        async def savepoint(self, run: Run, token: str, *, native: bool) -> Report:
+            asked.set()
+            await ended.wait()
+            return Report(Outcome.FAILED, cause="the job has ended")
+
+    supervisor.register("test", Slow(outside))
+    run = await submit(database)
+    await ticks(supervisor)
+    async with database.write() as session:
+        await request_savepoint(session, "job:1")
+    await supervisor.tick()
+    await asked.wait()
+    outside.becomes(Seen.FAILED)
+    await supervisor.tick()
+    await supervisor.wait(run.id, lambda run: run.state.ended)
+    ended.set()
+    await supervisor.settled()
+
+    assert (await story(supervisor, run))[-2:] == ["state: FAILED", "savepoint: FAILED"]
+
+
 async def test_given_nothing_that_runs_then_a_savepoint_is_refused(database: Database) -> None:
     async with database.write() as session:
         with pytest.raises(Conflict, match="not running"):
@@ -644,3 +693,35 @@ async def test_given_a_run_that_is_being_restarted_then_a_second_restart_is_refu
     async with database.write() as session:
         with pytest.raises(Conflict, match="already being restarted"):
             await request_restart(session, "job:1", {})
+
+
+async def test_given_many_runs_that_change_at_once_then_they_are_recorded_together_each_with_its_event(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    runs = [await submit(database, f"job:{number}") for number in range(60)]
+    await ticks(supervisor, 2)
+    outside.becomes(Seen.RESTARTING)
+    await ticks(supervisor)
+
+    for run in runs:
+        assert (await now(supervisor, run)).state is State.RESTARTING
+        assert (await story(supervisor, run))[-1] == "state: RESTARTING"
+
+
+async def test_given_one_of_many_changes_that_cannot_be_recorded_then_the_others_are(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    runs = [await submit(database, f"job:{number}") for number in range(5)]
+    await ticks(supervisor, 2)
+    async with database.write() as session:
+        await session.exec(
+            text(
+                "CREATE TRIGGER broken BEFORE UPDATE ON run WHEN new.state = 'RESTARTING' AND new.subject = 'job:3' "
+                "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            )  # type: ignore[call-overload]
+        )
+    outside.becomes(Seen.RESTARTING)
+    await ticks(supervisor)
+
+    states = [(await now(supervisor, run)).state for run in runs]
+    assert states == [State.RUNNING if number == 3 else State.RESTARTING for number in range(5)]

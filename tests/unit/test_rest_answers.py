@@ -18,6 +18,7 @@ from stream_jobs.rest import (
     ClusterUnreachable,
     FlinkRestError,
     JobNotFound,
+    JobState,
     SavepointState,
     root_cause,
 )
@@ -32,6 +33,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "jobmanager_metrics": (["a"],),
     "task_managers": (),
     "jobs": (),
+    "job_states": (),
     "status": (JOB,),
     "job": (JOB,),
     "checkpoints": (JOB,),
@@ -39,6 +41,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "job_metrics": (JOB, ["a"]),
     "vertex_metrics": (JOB, "v", ["a"]),
     "vertex_metric_names": (JOB, "v"),
+    "vertex_spreads": (JOB, "v", ["a"]),
     "back_pressure": (JOB, "v"),
     "watermarks": (JOB, "v"),
     "savepoint_status": (JOB, "t"),
@@ -249,3 +252,28 @@ def test_the_root_cause_is_the_deepest_one_that_is_not_indented(trace: str, caus
 
 def test_all_errors_are_of_one_family() -> None:
     assert all(issubclass(one, FlinkRestError) for one in (ClusterUnreachable, ClusterError, JobNotFound))
+
+
+async def test_given_what_another_version_leaves_out_then_a_jobs_state_has_the_models_values(
+    flink: Answers, cluster: Cluster
+) -> None:
+    whole = {"jid": JOB, "name": "a", "state": "RUNNING", "start-time": 1, "end-time": -1, "last-modification": 7}
+    short = {"jid": "b" * 32, "name": "b", "state": "FAILED", "start-time": "1"}
+    flink.by_path["/jobs/overview"] = {"jobs": [{**whole, "tasks": {"running": 2, "total": 3}}, short]}
+
+    assert await cluster.job_states() == [
+        JobState(JOB, "RUNNING", 7, -1, 2, 3),
+        JobState("b" * 32, "FAILED", 0, -1, 0, 0),
+    ]
+
+
+async def test_given_a_job_whose_state_is_no_text_then_that_is_not_flinks_answer(
+    flink: Answers, cluster: Cluster
+) -> None:
+    job = {"jid": JOB, "name": "a", "state": 5, "start-time": 1, "end-time": -1, "last-modification": 7, "tasks": {}}
+    flink.by_path["/jobs/overview"] = {"jobs": [job]}
+
+    with pytest.raises(
+        ClusterError, match=r"this is not a JobSummary of Flink's: state: Input should be a valid string"
+    ):
+        await cluster.job_states()

@@ -13,7 +13,7 @@ from app.supervisor.runners.base import Inspection, Outcome, SubmissionRefused, 
 from app.supervisor.runners.flink import SEEN, FlinkRunner
 from app.supervisor.transitions import Seen, State, StopMode
 from stream_jobs.rest import Clusters
-from tests.answers import Answers, answering
+from tests.answers import SILENCE, Answers, answering
 
 UNKNOWN_JOB = (500, {"errors": ["Internal server error.", "<Exception on server side:\nFlinkJobNotFoundException: no"]})
 TOKEN = "c" * 32
@@ -111,7 +111,10 @@ async def test_given_jobs_that_do_not_change_then_a_look_is_one_request(flink: A
     has(flink, *map(job, runs))
     for run in runs:
         has_details(flink, run)
-    await runner.observe(runs)
+    before = -2
+    while len(flink.asked) > before + 1:  # until the details of all are there
+        before = len(flink.asked)
+        await runner.observe(runs)
     before = len(flink.asked)
     for _ in range(3):
         assert len(await runner.observe(runs)) == 10
@@ -258,6 +261,21 @@ async def test_given_a_savepoint_that_failed_then_the_attempt_failed_with_its_ca
     assert (report.outcome, report.cause) == (Outcome.FAILED, "b.B: disk full")
 
 
+async def test_given_a_job_that_ended_by_its_savepoint_when_a_cancel_came_after_then_the_savepoint_is_known(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    run = run_on(flink, state=State.STOPPING, stop_token=TOKEN, stop_mode=StopMode.CANCEL)
+    has(flink, job(run, "FINISHED", end_time=5))
+    has_details(flink, run)
+    flink.by_path[f"/jobs/{run.external_id}/savepoints/{TOKEN}"] = {
+        "status": {"id": "COMPLETED"},
+        "operation": {"location": f"file:/savepoints/{TOKEN}/savepoint-1"},
+    }
+
+    seen = (await runner.observe([run]))[run.id]
+    assert (seen.seen, seen.savepoint) == (Seen.FINISHED, f"file:/savepoints/{TOKEN}/savepoint-1")
+
+
 async def test_given_nowhere_to_put_a_savepoint_then_the_attempt_fails_with_the_remedy(
     flink: Answers, runner: FlinkRunner
 ) -> None:
@@ -379,43 +397,27 @@ async def test_starting_is_the_submitters_business(flink: Answers, runner: Flink
     assert flink.asked == []
 
 
-def has_slots(flink: Answers, free: int, total: int) -> None:
-    counts = {f"jobs-{state}": 0 for state in ("running", "finished", "cancelled", "failed")}
-    flink.by_path["/overview"] = {
-        "flink-version": "2.3.0", "taskmanagers": 1, "slots-total": total, "slots-available": free, **counts
-    }  # fmt: skip
-
-
-async def test_given_enough_slots_then_the_room_is_one_request_and_otherwise_tells_who_holds_them(
+async def test_given_details_that_do_not_come_then_the_status_of_all_jobs_does_not_wait_for_them(
     flink: Answers, runner: FlinkRunner
 ) -> None:
-    run, other = run_on(flink, 1, slots=2), run_on(flink, 2)
-    has_slots(flink, 2, 8)
-    has(flink, job(other), job(run_on(flink, 3), "CANCELED", running=0))
-    room = await runner.room(run)
-    assert (room.free, room.total, room.holders) == (2, 8, None)
-    assert flink.asked == ["GET /overview"]
-    has_slots(flink, 1, 8)
+    slow, other = run_on(flink, 1), run_on(flink, 2)
+    has(flink, job(slow), job(other))
+    has_details(flink, other)
+    flink.by_path[f"/jobs/{slow.external_id}/checkpoints"] = SILENCE
+    seen = await runner.observe([slow, other])
 
-    assert (await runner.room(run)).holders == {other.external_id: "job"}
-
-
-async def test_given_a_cluster_that_does_not_answer_then_its_room_is_not_known(
-    flink: Answers, runner: FlinkRunner
-) -> None:
-    flink.by_path["/overview"] = (200, {"no": "flink"})
-    with pytest.raises(Unreachable, match="this is not a ClusterOverview of Flink's"):
-        await runner.room(run_on(flink, slots=1))
+    assert (seen[1].seen, seen[1].checkpoint) == (Seen.RUNNING, None)
+    assert seen[2].checkpoint == "file:/chk-1"
 
 
-async def test_given_a_savepoint_that_stopped_a_job_then_that_is_told_with_its_end(
+async def test_given_the_same_state_again_then_the_observation_is_the_same_object(
     flink: Answers, runner: FlinkRunner
 ) -> None:
     run = run_on(flink)
-    has(flink, job(run, "FINISHED", end_time=5))
-    has_details(flink, run)
-    made = {"id": 2, "external_path": "file:/savepoint-1", "checkpoint_type": "SYNC_SAVEPOINT"}
-    flink.by_path[f"/jobs/{run.external_id}/checkpoints"]["latest"]["savepoint"] = made
-    seen = (await runner.observe([run]))[run.id]
+    has(flink, job(run))
+    await runner.observe([run])
+    first = (await runner.observe([run]))[run.id]
+    assert (await runner.observe([run]))[run.id] is first
+    has(flink, job(run, "RESTARTING", last_modification=2))
 
-    assert (seen.seen, seen.latest_savepoint, seen.stopped_by_savepoint) == (Seen.FINISHED, "file:/savepoint-1", True)
+    assert (await runner.observe([run]))[run.id] is not first

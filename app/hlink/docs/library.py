@@ -14,6 +14,7 @@ from app.hlink import catalogue
 from app.hlink.dictionaries import dictionary
 from app.hlink.tables import column_types, fields
 from app.hlink.tables.fields import FieldTemplate
+from app.settings import Settings
 from stream_jobs.sql import types
 
 FOLDER = catalogue.FOLDER / "docs"
@@ -183,6 +184,10 @@ def _choices(name: str) -> Callable[[str], str]:
     return lambda language: _table(heads[language], ((_code(c.value), c.label) for c in dictionary(name).items))
 
 
+def _default(setting: str) -> Callable[[str], str]:
+    return lambda _language: f"{Settings.model_fields[setting].default:,.10g}"
+
+
 _GENERATED: Mapping[str, Callable[[str], str]] = {
     "types": _type_table,
     "type suggestions": _suggestion_table,
@@ -196,6 +201,13 @@ _GENERATED: Mapping[str, Callable[[str], str]] = {
     "checkpoint cleanup": _choices("checkpoint_cleanup_mode"),
     "restart strategy": _choices("restart_strategy"),
     "state backend": _choices("statebackend"),
+    "flapping restarts": _default("flapping_restarts"),
+    "flapping window": _default("flapping_window_s"),
+    "lag records": _default("lag_records"),
+    "lag for": _default("lag_for_s"),
+    "failed checkpoints": _default("failed_checkpoints"),
+    "steady": _default("notify_steady_s"),
+    "again": _default("notify_again_s"),
     "keys": lambda _language: ", ".join(map(_code, pages())),
 }
 """What stands for a page's markers."""

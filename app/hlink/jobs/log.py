@@ -71,7 +71,7 @@ async def lines(known: Recorded, clusters: Clusters) -> list[str]:
 
 
 async def _exceptions(clusters: Clusters, run: Run) -> list[Entry]:
-    """Each with its root cause first; the trace, which has it last, follows."""
+    """Each with what it means and its root cause first; the trace, which has that last, follows."""
     try:
         found = await clusters.at(str(run.spec["flink_url"])).exceptions(run.external_id, _EXCEPTIONS)
     except JobNotFound:
@@ -82,7 +82,7 @@ async def _exceptions(clusters: Clusters, run: Run) -> list[Entry]:
         Entry(
             one.timestamp,
             f"{run.external_id} exception in {one.task_name or 'the job'}"
-            f"{f' on {one.task_manager}' if one.task_manager else ''}: {one.root_cause}\n"
+            f"{f' on {one.task_manager}' if one.task_manager else ''}: {one.told}\n"
             f"{indent(one.stacktrace.strip(), '    ')}",
         )
         for one in found

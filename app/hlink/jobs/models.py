@@ -81,6 +81,9 @@ class JobVersion(SQLModel, table=True):
         default_factory=list, sa_type=JSON, sa_column_kwargs={"server_default": "[]"}
     )
     """The functions that it was planned with, each a :class:`~stream_jobs.definitions.Function`'s fields."""
+    highest_operator: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    """The greatest number that an operator of the job has had up to this version; 0 in versions from before they were
+    kept."""
     created_at: int | None = Field(
         default=None, nullable=False, sa_type=BigInteger, sa_column_kwargs={"default": now_ms()}
     )

@@ -142,7 +142,7 @@ async def newest(engine: Engine, last: Run | None) -> Origin | None:
         RunFailed: there are some, and none of them is whole.
         Unavailable: the planner does not answer.
     """
-    if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING and last.savepoint is None):
+    if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING and not last.savepoint):
         return None
     if last.state is State.FINISHED and last.stop_mode is StopMode.DRAIN:
         raise Conflict(

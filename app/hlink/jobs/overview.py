@@ -60,13 +60,13 @@ def _run(run: Run, now_ms: int) -> dict[str, Any]:
         "restarts": run.restarts,
         "lastException": run.exception,
         "lastCheckpointPath": run.checkpoint,
+        "savepoint": run.savepoint,
         "slots": run.slots,
         "priority": run.priority,
         "queuedAt": run.queued_at,
         "recoveryAttempt": run.recovery,
         "recoveredRunId": run.predecessor_id if run.recovery is not None else None,
         "notBefore": run.not_before,
-        "savepoint": run.savepoint,
         "restoredFrom": run.spec.get("restore"),
         "downtimeMs": run.down_ms,
         "createdAt": run.created_at,
@@ -114,6 +114,7 @@ async def _flink(cluster: Cluster, run: Run) -> dict[str, Any]:
             {
                 "at": one.timestamp,
                 "rootCause": one.root_cause,
+                "told": one.told,
                 "task": one.task_name,
                 "taskManager": one.task_manager,
             }

@@ -14,6 +14,7 @@ from app.hlink.answers import BUSINESS_ERROR
 from app.hlink.clusters.routes import CONNECTIONS as CLUSTERS
 from app.hlink.connections import PART as OUTSIDE
 from app.hlink.jobs import batch, state
+from app.hlink.jobs import impact as impact_of
 from app.hlink.jobs import log as log_of
 from app.hlink.jobs import service as jobs
 from app.hlink.jobs import versions as versions_of
@@ -24,7 +25,20 @@ from app.hlink.jobs.preview import preview as preview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS_NAMES, Engine, Found, Updated, status_of
 from app.hlink.planner import PART as PLANNER
 from app.hlink.uploads import Files
-from app.hlink.wire import Answer, IdList, JobEntity, JobPreview, JobQuery, JobTable, JobView, Page, StopChoice, TextId
+from app.hlink.wire import (
+    Answer,
+    ChangedJob,
+    IdList,
+    JobEntity,
+    JobImpact,
+    JobPreview,
+    JobQuery,
+    JobTable,
+    JobView,
+    Page,
+    StopChoice,
+    TextId,
+)
 from app.service import ReadSession, TheService
 from app.supervisor import Run, StopMode
 from app.supervisor.store import events as events_of
@@ -92,13 +106,23 @@ async def add(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
 
 
 @router.post("/jobs/updateDO")
-async def update(engine: TheEngine, view: JobView) -> Answer[JobEntity]:
+async def update(engine: TheEngine, view: JobView) -> Answer[ChangedJob]:
     """作业信息更新: the body is the whole definition, as for ``/jobs/addDO``, planned before it is stored.
 
     Everything may change while the job runs. The change is stored as a new version, the run keeps the version that it
-    was started from until the job is canceled and run again, and ``msg`` says so.
+    was started from until the job is canceled and run again, and ``msg`` says so. ``impact`` says what a restart would
+    make of the state that the job has; ``/jobs/impact`` says it beforehand.
     """
-    return _updated(await jobs.update(engine, view))
+    return await _updated(engine, await jobs.update(engine, view))
+
+
+@router.post("/jobs/impact")
+async def impact(engine: TheEngine, view: JobView) -> Answer[JobImpact]:
+    """What becomes of the state of a job if it is changed to this body, that of ``/jobs/updateDO``, and restarted.
+
+    Operator by operator: kept, kept with another meaning, incompatible, lost; why, and what to do. Nothing is stored.
+    """
+    return Answer(data=await impact_of.impact(engine, view))
 
 
 @router.delete("/jobs/removeDO")
@@ -266,9 +290,9 @@ async def diff(session: ReadSession, job_id: JobId, a: int, b: int) -> Answer[di
 
 
 @router.post("/jobs/{jobId}/rollback/{number}")
-async def rollback(engine: TheEngine, job_id: JobId, number: int) -> Answer[JobEntity]:
+async def rollback(engine: TheEngine, job_id: JobId, number: int) -> Answer[ChangedJob]:
     """Stores what the job was in version ``number`` again, as its newest version; planned first."""
-    return _updated(await jobs.rollback(engine, job_id, number))
+    return await _updated(engine, await jobs.rollback(engine, job_id, number))
 
 
 @router.get("/jobs/{jobId}")
@@ -284,11 +308,14 @@ def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, Any]]
     return Answer(code=BUSINESS_ERROR, success=False, msg=f"{what}: {', '.join(data)}; the data says why", data=data)
 
 
-def _updated(found: Updated) -> Answer[JobEntity]:
+async def _updated(engine: Engine, found: Updated) -> Answer[ChangedJob]:
     msg = f"Stored as version {found.version}." if found.is_new else f"Nothing was changed: version {found.version}."
     if found.running is not None and found.running != found.version:
         msg += f" The job goes on with version {found.running} until it is canceled and run again."
-    return Answer(msg=msg, data=_entity(Found(found.job, (), None, None, found.version)))
+    impact = await impact_of.impact_of_version(engine, found.job.id, found.version)
+    if impact is not None and not impact.restores:
+        msg += f" {impact.summary}"
+    return Answer(msg=msg, data=ChangedJob(**_common(Found(found.job, (), None, None, found.version)), impact=impact))
 
 
 def _outcome(job_id: int, run: Run) -> Answer[dict[str, Any]]:

@@ -26,6 +26,7 @@ from app.hlink.jars import service as jars
 from app.hlink.jars.models import StoredJar
 from app.hlink.jobs import versions
 from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
+from app.hlink.jobs.judgement import goes_on_from, numbered
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.looking_after import check, needed_slots, queue_of, recovery_of
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
@@ -241,7 +242,7 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
-        session.add(_version(draft.job, draft.links, 1, digest_of(definition, draft.job.id), made))
+        session.add(_version(draft.job, draft.links, None, digest_of(definition, draft.job.id), made))
     return draft.job
 
 
@@ -278,7 +279,7 @@ async def update(engine: Engine, view: JobView) -> Updated:
         number = before.number if before else 0
         if is_new:
             number += 1
-            session.add(_version(draft.job, draft.links, number, digest, made))
+            session.add(_version(draft.job, draft.links, before, digest, made))
         active = await active_run(session, subject_of(job.id))
         running = await session.get(JobVersion, active.spec["version"]) if active else None
     return Updated(job, number, is_new, running.number if running else None)
@@ -328,6 +329,8 @@ class Ready:
     """The newest version that was stored when this was checked; ``version`` is another one when it has to be made."""
     room: Room
     """The cluster's slots as it told of them."""
+    notice: str = ""
+    """What becomes of the state that it goes on from, against the service's advice."""
 
 
 async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
@@ -375,7 +378,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
             prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
-        version = _version(job, links, version.number + 1 if version else 1, digest, made)
+        version = _version(job, links, version, digest, made)
     else:
         room = await check_outside(engine, cluster, definition, freed=freed)
     return Ready(job, _spec(engine, job, cluster, version, definition), version, known, room)
@@ -392,6 +395,8 @@ async def settle_version(session: AsyncSession, job: Ready) -> None:
         raise Conflict(f"Job {job.job.name!r} was changed while it was being started: run it again")
     if job.version is not job.known:
         session.add(job.version)
+    if job.notice:
+        session.add(JobMessage(job_id=job.job.id, message=job.notice))
 
 
 async def run(engine: Engine, job_id: int) -> Run:
@@ -415,12 +420,14 @@ async def start(
     ``savepoint_id`` the entry of the history that this is; ``predecessor_id`` the run that it goes on from.
 
     Raises:
+        InvalidInput: that state would be lost or misread.
         Conflict: it runs already, or was changed at this moment; the savepoint was removed.
         RunFailed: it was started and came to nothing.
     """
     imported = job.version.options.get("execution.state-recovery.path")
     if origin is None:
         origin = {"restore": imported, "restore_exactly": True} if imported else {"restore": None}
+    job = await goes_on_from(engine, job, origin["restore"])
     async with engine.database.write() as session:
         await settle_version(session, job)
         if savepoint_id is not None:
@@ -429,7 +436,7 @@ async def start(
             known = await savepoint_at(session, origin["restore"])
             if known is not None and known.removal is not None:
                 raise Conflict(f"The savepoint at {origin['restore']} was removed: {known.removal}. Choose another one")
-        spec = {**job.spec, **origin}
+        spec = {**origin, **job.spec}  # a state that does not fit at all is left out by the job's own
         made = await create_run(session, KIND, subject_of(job.job.id), spec, predecessor_id)
     crash_point("run.created")
     engine.supervisor.kick(made, job.room)
@@ -440,7 +447,8 @@ def settled(outcome: Run) -> Run:
     """The run, unless it came to nothing: then raises :class:`RunFailed`."""
     if outcome.state not in (State.FAILED, State.LOST):
         return outcome
-    kept_at = f" Its state is kept at {outcome.spec['restore']}" if outcome.spec.get("restore") else ""
+    restored = outcome.spec.get("restore")
+    kept_at = f" Its state is kept at {restored}" if restored else ""
     raise RunFailed(
         f"The job did not start: {outcome.reason}{kept_at}", run_id=outcome.id, flink_job_id=outcome.external_id
     )
@@ -493,16 +501,22 @@ def _spec(
     return spec
 
 
-def _version(job: StoredJob, links: Sequence[JobTableLink], number: int, digest: str, made: Prepared) -> JobVersion:
+def _version(
+    job: StoredJob, links: Sequence[JobTableLink], before: JobVersion | None, digest: str, made: Prepared
+) -> JobVersion:
+    """The version behind ``before``, whose operators keep their numbers."""
+    called = [asdict(function) for function in made.functions]
+    plan = numbered(made.compiled, called, before)
     return JobVersion(
         job_id=job.id,
-        number=number,
+        number=before.number + 1 if before is not None else 1,
         digest=digest,
         script=made.script,
-        compiled=made.compiled,
+        compiled=plan.compiled,
         options=dict(made.options),
         definition=versions.definition_of(job, links),
-        functions=[asdict(function) for function in made.functions],
+        functions=called,
+        highest_operator=plan.highest,
     )
 
 

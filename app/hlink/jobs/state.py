@@ -11,6 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import Conflict, InvalidInput, Problem
 from app.hlink.jobs import origin
+from app.hlink.jobs.judgement import goes_on_from
 from app.hlink.jobs.models import SUBJECT, JobVersion, StoredJob, subject_of
 from app.hlink.jobs.origin import Origin
 from app.hlink.jobs.service import (
@@ -242,7 +243,12 @@ async def restart(
         raise Conflict(f"Job {found.job.name!r} is {doing}: wait until that has ended", run_id=before.id)
     where_else = await _other_origin(engine, job_id, before, mode, restore_from)
     prepared = await ready(engine, job_id, replaces=before)
-    spec = prepared.spec if where_else is None else {**prepared.spec, **where_else.spec()}
+    if where_else is None:
+        prepared = await goes_on_from(engine, prepared, running=before)
+        spec = prepared.spec
+    else:
+        prepared = await goes_on_from(engine, prepared, where_else.path)
+        spec = {**where_else.spec(), **prepared.spec}
     async with engine.database.write() as session:
         await settle_version(session, prepared)
         if where_else is not None and where_else.savepoint_id is not None:

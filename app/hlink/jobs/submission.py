@@ -41,6 +41,8 @@ from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
 from stream_jobs.sql.ddl import PLACEHOLDER
 from stream_jobs.sql.diagnosis import Refusal
 
+LEAVES = "leaves_state_of"
+"""In a run's spec: the run whose state it does not take over, although it comes behind it."""
 _PATH = "execution.state-recovery.path"
 _IGNORE_UNCLAIMED = "execution.state-recovery.ignore-unclaimed-state"
 _CLAIM_MODE = "execution.state-recovery.claim-mode"
@@ -63,10 +65,6 @@ class JobSubmitter:
         """See :meth:`PlanSubmitter.inspect`."""
         return await self._plans.inspect(path)
 
-    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
-        """See :meth:`~app.hlink.jobs.recovery.LeftStates.look`."""
-        return await self._left.look(run, path)
-
     async def savepoint_in(self, folder: str) -> str | None:
         """See :meth:`PlanSubmitter.savepoint_in`."""
         return await self._plans.savepoint_in(folder)
@@ -74,6 +72,10 @@ class JobSubmitter:
     async def remove_savepoint(self, folder: str) -> str | None:
         """See :meth:`PlanSubmitter.remove_savepoint`."""
         return await self._plans.remove_savepoint(folder)
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """See :meth:`~app.hlink.jobs.recovery.LeftStates.look`."""
+        return await self._left.look(run, path)
 
 
 class PlanSubmitter:
@@ -236,7 +238,7 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
     if "restore" not in run.spec:  # written down before every run said what it goes on from
         return dict(options)
     kept = {name: value for name, value in options.items() if name not in (_PATH, _IGNORE_UNCLAIMED)}
-    if run.spec["restore"] is None:
+    if run.spec["restore"] is None or _leaves_state(run):
         return kept
     paths = [run.spec["restore"], *run.spec.get("restore_others", ())]
     look = planner.inspect_savepoint if run.spec.get("restore_exactly") else partial(state_at, planner)
@@ -257,6 +259,11 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
         # A job that claims a savepoint deletes it later, whoever else may need it.
         _CLAIM_MODE: "NO_CLAIM",
     }
+
+
+def _leaves_state(run: Run) -> bool:
+    """Whether it was allowed that the run leaves the state of the one before; a run that follows it takes its own."""
+    return run.predecessor_id is not None and run.spec.get(LEAVES) == run.predecessor_id
 
 
 def _called(version: JobVersion) -> list[Function]:

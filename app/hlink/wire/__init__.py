@@ -27,8 +27,10 @@ from app.hlink.wire.functions import (
     FunctionView,
     Uploaded,
 )
+from app.hlink.wire.impact import ChangedJob, JobImpact, OperatorImpact
 from app.hlink.wire.jars import JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded
 from app.hlink.wire.jobs import JobEntity, JobPreview, JobQuery, JobTable, JobView
+from app.hlink.wire.notifications import NotificationQuery, NotificationView, TargetChange, TargetView
 from app.hlink.wire.savepoints import (
     RetentionBody,
     RetentionView,
@@ -62,6 +64,7 @@ __all__ = [
     "Answer",
     "AuditQuery",
     "AuditRecord",
+    "ChangedJob",
     "ClusterAddition",
     "ClusterAdditionBody",
     "ClusterChange",
@@ -89,11 +92,15 @@ __all__ = [
     "JarUpload",
     "JarUploaded",
     "JobEntity",
+    "JobImpact",
     "JobPreview",
     "JobQuery",
     "JobTable",
     "JobView",
     "JsonField",
+    "NotificationQuery",
+    "NotificationView",
+    "OperatorImpact",
     "Option",
     "Page",
     "Paging",
@@ -115,6 +122,8 @@ __all__ = [
     "TableQuery",
     "TableUse",
     "TableView",
+    "TargetChange",
+    "TargetView",
     "TextId",
     "TopicSample",
     "TypeList",

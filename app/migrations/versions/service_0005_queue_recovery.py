@@ -20,7 +20,6 @@ def upgrade() -> None:
         run.add_column(sa.Column("slots", sa.Integer(), nullable=True))
         run.add_column(sa.Column("priority", sa.Integer(), server_default="0", nullable=False))
         run.add_column(sa.Column("queued_at", sa.BigInteger(), nullable=True))
-        run.add_column(sa.Column("continues", sa.Boolean(), server_default=sa.false(), nullable=False))
         run.add_column(sa.Column("recovery", sa.Integer(), nullable=True))
         run.add_column(sa.Column("not_before", sa.BigInteger(), nullable=True))
         run.add_column(sa.Column("latest_savepoint", sa.Text(), nullable=True))
@@ -49,7 +48,6 @@ def downgrade() -> None:
     op.drop_index("queue_of_place", "run")
     with op.batch_alter_table("run") as run:
         for column in (
-            "look_again_at", "latest_savepoint", "not_before", "recovery", "continues",
-            "queued_at", "priority", "slots", "place",
+            "look_again_at", "latest_savepoint", "not_before", "recovery", "queued_at", "priority", "slots", "place"
         ):  # fmt: skip
             run.drop_column(column)

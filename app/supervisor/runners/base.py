@@ -144,6 +144,12 @@ class Runner(Protocol):
     async def inspect(self, run: Run, path: str) -> Inspection:
         """Look into the files of a savepoint or checkpoint. Never raises for what is wrong with them."""
 
+    async def find_savepoint(self, run: Run, token: str) -> str | None:
+        """Where the whole savepoint of that token is, found without the outside system's memory; None without one."""
+
+    async def dispose(self, run: Run, path: str, token: str) -> Report:
+        """Delete the files of the savepoint of that token; DONE also when they are not there."""
+
     async def room(self, run: Run) -> Room | None:
         """The room at the run's place, with who holds the slots if the run has none; None where nothing is counted."""
 
@@ -152,12 +158,6 @@ class Runner(Protocol):
 
         ``path`` None: the newest whole checkpoint of the run, or None without one.
         """
-
-    async def find_savepoint(self, run: Run, token: str) -> str | None:
-        """Where the whole savepoint of that token is, found without the outside system's memory; None without one."""
-
-    async def dispose(self, run: Run, path: str, token: str) -> Report:
-        """Delete the files of the savepoint of that token; DONE also when they are not there."""
 
     async def tail(self, run: Run, offset: int) -> Tail:
         """The run's log from ``offset`` on."""

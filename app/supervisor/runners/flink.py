@@ -1,8 +1,8 @@
 """Runs on Flink clusters: observed and stopped over REST, submitted by whoever can (the planner, for SQL).
 
 One request to a cluster and look, however many jobs: ``/jobs/overview``. What an operator needs beside it (root
-cause, newest checkpoint, restarts) is fetched for a job when something about it has changed, and otherwise for one
-job and look in turn, so that each checkpoint's path is known for the day when the JobManager is gone.
+cause, newest checkpoint, restarts) is fetched for a job when something about it has changed. Otherwise the newest
+checkpoint is fetched for one job every few seconds in turn, for the day when the JobManager is gone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ from stream_jobs.rest import (
     ClusterUnreachable,
     FlinkRestError,
     JobNotFound,
-    JobSummary,
+    JobState,
     SavepointFormat,
     SavepointState,
 )
@@ -56,12 +57,13 @@ _NOT_YET = "Not all required tasks are currently running"
 _NOTHING_THERE = "Cannot find checkpoint or savepoint"
 _DISPOSAL_LOOKS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 0.0)
 
-MOST_DETAILS = 16
-"""For how many jobs of one look details are fetched; the others come in the next look."""
-_AT_ONCE = 6
-_DETAILS_S = 3.0
+MOST_DETAILS = 6
+"""For how many jobs of a cluster details are fetched at a time; the others come in the next looks."""
+_AT_ONCE = 4
+_DETAILS_S = 0.25
 _STALE_S = 4.0  # Flink answers for a job's details from a cache of 3 s
 _IN_TURN_S = 30.0
+_TURN_S = 5.0  # between two jobs in turn: observing is to cost a cluster little more than one request a look
 _FORGET_S = 600.0
 
 _TAIL_CHARACTERS = 64 * 1024
@@ -76,15 +78,15 @@ class Submitter(Protocol):
     async def inspect(self, path: str) -> Inspection:
         """Look into a savepoint's files. Raises ``Unreachable`` while nobody is there to do it."""
 
-    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
-        """See :meth:`app.supervisor.runners.base.Runner.left_state`. Raises ``Unreachable`` as ``inspect`` does."""
-
     async def savepoint_in(self, folder: str) -> str | None:
         """The whole savepoint in a folder that was made for it; None without one. Raises ``Unreachable``."""
 
     async def remove_savepoint(self, folder: str) -> str | None:
         """Delete the folder that was made for a savepoint; why it is still there, or cannot be seen. Raises
         ``Unreachable``."""
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """See :meth:`app.supervisor.runners.base.Runner.left_state`. Raises ``Unreachable`` as ``inspect`` does."""
 
 
 def address_in_spec(run: Run) -> str:
@@ -133,6 +135,11 @@ class FlinkRunner:
         self._address = address
         self._looked: dict[str, _Looked] = {}
         self._ended_at: dict[str, float] = {}
+        self._forgot_at = time.monotonic()
+        self._next_turn: dict[str, float] = {}
+        self._fetching: dict[str, asyncio.Task[tuple[tuple[str, int, int], _Details]]] = {}
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
+        self._observed: dict[str, tuple[JobState, Observation]] = {}
 
     def place(self, run: Run) -> str:
         """The cluster's address."""
@@ -153,17 +160,25 @@ class FlinkRunner:
         """See the module. A run that the overview lacks is asked for by its id before it is called UNKNOWN."""
         cluster = self._cluster(runs[0])
         try:
-            if len(runs) == 1 and runs[0].state is State.SUBMITTING:
+            if len(runs) == 1 and runs[0].state in (State.SUBMITTING, State.STOPPING):
                 # Somebody waits, and the overview of a busy cluster is long.
                 found = await self._search(cluster, runs)
                 if found:
                     return found
-            jobs = {job.id: job for job in await cluster.jobs()}
-            seen = {run.id: _observation(jobs[run.external_id]) for run in runs if run.external_id in jobs}
-            missing = [run for run in runs if run.external_id not in jobs]
+            jobs = {job.id: job for job in await cluster.job_states()}
+            known: list[tuple[Run, JobState]] = []
+            missing: list[Run] = []
+            seen: dict[int, Observation] = {}
+            for run in runs:
+                job = jobs.get(run.external_id)
+                if job is None:
+                    missing.append(run)
+                else:
+                    known.append((run, job))
+                    seen[run.id] = self._observation(job)
             if missing:
                 seen |= await self._search(cluster, missing)
-            await self._add_details(cluster, runs, jobs, seen)
+            await self._add_details(cluster, known, seen)
         except (ClusterUnreachable, ClusterError) as error:  # an answer that is not Flink's says nothing of jobs
             raise Unreachable(str(error)) from error
         return seen
@@ -309,30 +324,41 @@ class FlinkRunner:
         return found
 
     async def _add_details(
-        self, cluster: Cluster, runs: Sequence[Run], jobs: Mapping[str, JobSummary], seen: dict[int, Observation]
+        self, cluster: Cluster, known: Sequence[tuple[Run, JobState]], seen: dict[int, Observation]
     ) -> None:
         now = time.monotonic()
-        known = [run for run in runs if run.external_id in jobs]
-        ended = {run.id: run for run in known if seen[run.id].seen in _ENDS}
+        ended = {run.id: (run, job) for run, job in known if SEEN.get(job.state) in _ENDS}
         # A job that was just submitted has no history yet, and somebody waits for it to run.
-        settled = [run for run in known if run.id not in ended and run.state is not State.SUBMITTING]
-        changed = [run for run in settled if self._has_changed(jobs[run.external_id], now)]
-        wanted = [*ended.values(), *changed][:MOST_DETAILS] or self._in_turn(settled, now)
-        slots = asyncio.Semaphore(_AT_ONCE)
+        changed = [
+            (run, job)
+            for run, job in known
+            if self._has_changed(job, now) and run.state is not State.SUBMITTING and run.id not in ended
+        ]
+        under_way = {job.id for _, job in known if job.id in self._fetching}
+        for run, job in [*ended.values(), *changed]:
+            if len(under_way) >= MOST_DETAILS:
+                break
+            if job.id not in under_way:
+                under_way.add(job.id)
+                self._fetching[job.id] = asyncio.create_task(self._fetch(cluster, run, job))
+        if not under_way:
+            await self._add_in_turn(cluster, known, seen, now)
+        else:
+            # What takes longer goes on and comes in a later look: the status of all the others does not wait for it.
+            await asyncio.wait([self._fetching[job_id] for job_id in under_way], timeout=_DETAILS_S)
         # An end is recorded once and then never looked at again, so it is recorded with its details or not yet.
         ends = {run_id: seen.pop(run_id) for run_id in ended}
-
-        async def add(run: Run) -> None:
-            job = jobs[run.external_id]
-            async with slots:
-                details = await self._details(cluster, run, job)
+        for run, job in known:
+            if job.id not in under_way or not self._fetching[job.id].done():
+                continue
+            like, details = self._fetching.pop(job.id).result()
             if run.id in ended:
-                first = self._ended_at.setdefault(run.external_id, now)
-                if not details.complete and now - first < _STALE_S:
-                    return  # Flink's cache is older than the job's end
-                self._forget(run.external_id)
+                first = self._ended_at.setdefault(job.id, now)
+                if like != _likeness(job) or (not details.complete and now - first < _STALE_S):
+                    continue  # they were fetched before the end, or Flink's cache is older than that
+                self._forget(job.id)
             else:
-                self._remember(job, now)
+                self._remember(job, now, fresh=run.observed != job.state)
             seen[run.id] = replace(
                 ends.get(run.id) or seen[run.id],
                 exception=details.exception,
@@ -343,16 +369,19 @@ class FlinkRunner:
                 latest_savepoint=details.latest_savepoint,
                 stopped_by_savepoint=details.stopped_by_savepoint,
             )
+        if now - self._forgot_at > _FORGET_S / 10:
+            self._forgot_at = now
+            for job_id in [one for one, looked in self._looked.items() if now - looked.at > _FORGET_S]:
+                self._forget(job_id)
+            for job_id in [one for one, task in self._fetching.items() if task.done() and one not in self._looked]:
+                del self._fetching[job_id]
 
-        if wanted:
-            # What takes longer is given up and comes in the next look.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DETAILS_S):
-                    await asyncio.gather(*map(add, wanted))
-        for job_id in [one for one, looked in self._looked.items() if now - looked.at > _FORGET_S]:
-            self._forget(job_id)
+    async def _fetch(self, cluster: Cluster, run: Run, job: JobState) -> tuple[tuple[str, int, int], _Details]:
+        """A job's details, and what the job was like when they were asked for."""
+        async with self._slots[cluster.address]:
+            return _likeness(job), await self._details(cluster, run, job)
 
-    async def _details(self, cluster: Cluster, run: Run, job: JobSummary) -> _Details:
+    async def _details(self, cluster: Cluster, run: Run, job: JobState) -> _Details:
         state = SEEN.get(job.state)
         try:
             failures, checkpoints, metrics = await asyncio.gather(
@@ -373,7 +402,7 @@ class FlinkRunner:
             savepoint = latest.external_path
         restarts = metrics.get("numRestarts")
         return _Details(
-            exception=failures[0].root_cause if failures else None,
+            exception=failures[0].told if failures else None,
             checkpoint=newest.external_path if newest else None,
             checkpoint_at=newest.trigger_timestamp if newest else None,
             savepoint=savepoint,
@@ -383,12 +412,13 @@ class FlinkRunner:
             complete=(
                 bool(failures) and failures[0].timestamp >= job.end_time
                 if state is Seen.FAILED
-                else state is not Seen.FINISHED or not _stops_with_savepoint(run) or savepoint is not None
+                else state is not Seen.FINISHED or run.stop_token is None or savepoint is not None
             ),
         )
 
     async def _savepoint_of_stop(self, cluster: Cluster, run: Run) -> str | None:
-        if run.savepoint is not None or run.stop_token is None or not _stops_with_savepoint(run):
+        # Whatever is asked for by now: a cancel may have come after the stop that made it.
+        if run.savepoint is not None or run.stop_token is None:
             return run.savepoint
         status = await cluster.savepoint_status(run.external_id, run.stop_token)
         if status is not None:
@@ -447,48 +477,69 @@ class FlinkRunner:
         found = next((configuration[option] for option in SAVEPOINT_DIR_OPTIONS if configuration.get(option)), None)
         return found.rstrip("/") if found else None
 
-    def _has_changed(self, job: JobSummary, now: float) -> bool:
+    def _observation(self, job: JobState) -> Observation:
+        """What a job's state says; the same object for the same state, so that the caller can tell at once."""
+        before = self._observed.get(job.id)
+        if before is not None and before[0] == job:
+            return before[1]
+        made = Observation(
+            seen=SEEN.get(job.state, Seen.UNCLEAR),
+            raw=job.state[:32],
+            tasks_running=job.tasks_running,
+            tasks_total=job.tasks_total,
+        )
+        self._observed[job.id] = job, made
+        return made
+
+    def _has_changed(self, job: JobState, now: float) -> bool:
         looked = self._looked.get(job.id)
         if looked is None or looked.like != _likeness(job):
             return True
         # Details may have come from a cache that was older than the change: they are fetched once more.
         return looked.at < looked.changed_at + _STALE_S <= now
 
-    def _in_turn(self, known: Sequence[Run], now: float) -> list[Run]:
+    async def _add_in_turn(
+        self, cluster: Cluster, known: Sequence[tuple[Run, JobState]], seen: dict[int, Observation], now: float
+    ) -> None:
+        """The newest checkpoint of the one job whose details are oldest: nothing else changes behind a state."""
+        if now < self._next_turn.get(cluster.address, 0.0):
+            return
         due = [
-            (looked.at, run)
-            for run in known
-            if (looked := self._looked.get(run.external_id)) is not None and now - looked.at > _IN_TURN_S
+            (looked.at, run, job)
+            for run, job in known
+            if (looked := self._looked.get(job.id)) is not None and now - looked.at > _IN_TURN_S
         ]
-        return [min(due, key=lambda entry: entry[0])[1]] if due else []
+        if not due:
+            return
+        self._next_turn[cluster.address] = now + _TURN_S
+        _, run, job = min(due, key=lambda entry: entry[0])
+        with contextlib.suppress(FlinkRestError):  # the overview has answered: that stands without it
+            newest = (await cluster.checkpoints(job.id)).newest_usable
+            self._remember(job, now)
+            if newest is not None:
+                seen[run.id] = replace(
+                    seen[run.id], checkpoint=newest.external_path, checkpoint_at=newest.trigger_timestamp
+                )
 
-    def _remember(self, job: JobSummary, now: float) -> None:
+    def _remember(self, job: JobState, now: float, *, fresh: bool = False) -> None:
+        """``fresh``: the job has just come into its state, so that the details may be from before that."""
         before = self._looked.get(job.id)
         like = _likeness(job)
-        changed_at = before.changed_at if before is not None and before.like == like else now
+        if before is not None:
+            changed_at = before.changed_at if before.like == like else now
+        else:
+            changed_at = now if fresh else now - _STALE_S
         self._looked[job.id] = _Looked(like, now, changed_at)
 
     def _forget(self, job_id: str) -> None:
         self._looked.pop(job_id, None)
         self._ended_at.pop(job_id, None)
+        self._observed.pop(job_id, None)
 
 
-def _observation(job: JobSummary) -> Observation:
-    return Observation(
-        seen=SEEN.get(job.state, Seen.UNCLEAR),
-        raw=job.state[:32],
-        tasks_running=job.tasks.running,
-        tasks_total=job.tasks.total,
-    )
-
-
-def _likeness(job: JobSummary) -> tuple[str, int, int]:
-    return job.state, job.last_modification, job.tasks.running
+def _likeness(job: JobState) -> tuple[str, int, int]:
+    return job.state, job.last_modification, job.tasks_running
 
 
 def _format(native: bool) -> SavepointFormat:
     return SavepointFormat.NATIVE if native else SavepointFormat.CANONICAL
-
-
-def _stops_with_savepoint(run: Run) -> bool:
-    return run.stop_mode in (StopMode.SAVEPOINT, StopMode.DRAIN)

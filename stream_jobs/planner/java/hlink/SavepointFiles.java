@@ -19,6 +19,7 @@ import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
 import org.apache.flink.runtime.checkpoint.metadata.CheckpointMetadata;
 import org.apache.flink.runtime.state.CompletedCheckpointStorageLocation;
 import org.apache.flink.runtime.state.IncrementalRemoteKeyedStateHandle;
+import org.apache.flink.runtime.state.KeyGroupsSavepointStateHandle;
 import org.apache.flink.runtime.state.KeyGroupsStateHandle;
 import org.apache.flink.runtime.state.KeyedStateHandle;
 import org.apache.flink.runtime.state.OperatorStateHandle;
@@ -191,7 +192,20 @@ final class SavepointFiles {
         described.put("parallelism", operator.getParallelism());
         described.put("max_parallelism", operator.getMaxParallelism());
         described.put("size", operator.getStateSize());
+        described.put("holds", operator.getStates().stream().anyMatch(OperatorSubtaskState::hasState));
+        described.put("keyed", operator.getStates().stream().anyMatch(SavepointFiles::isKeyed));
+        described.put("native", operator.getStates().stream().anyMatch(SavepointFiles::isNative));
         return described;
+    }
+
+    private static boolean isKeyed(OperatorSubtaskState subtask) {
+        return subtask.getManagedKeyedState().hasState() || subtask.getRawKeyedState().hasState();
+    }
+
+    /** Whether state by key is in its backend's own format, which no other backend reads. */
+    private static boolean isNative(OperatorSubtaskState subtask) {
+        return subtask.getManagedKeyedState().stream()
+                .anyMatch(handle -> !(handle instanceof KeyGroupsSavepointStateHandle));
     }
 
     private void add(OperatorSubtaskState subtask) {

@@ -1,0 +1,1 @@
+"""Looking after running jobs: their figures for ``/metrics``, and what is wrong with them."""
