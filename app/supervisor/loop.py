@@ -605,9 +605,13 @@ class Supervisor:
 
     async def _admit(self, runner: Runner, place: str, runs: Sequence[Run], now: int) -> None:
         """Start those of a place's new runs whose turn it is, and tell the others what they wait for."""
-        queueing = [run for run in runs if run.slots is not None and run.desired is Desired.RUNNING]
-        ready = [run for run in runs if run not in queueing]
-        waiting = [run for run in queueing if (run.not_before or 0) <= now]
+        waiting: list[Run] = []
+        ready: list[Run] = []
+        for run in runs:
+            if run.slots is None or run.desired is Desired.STOPPED:
+                ready.append(run)
+            elif (run.not_before or 0) <= now:
+                waiting.append(run)
         room: Room | None = None
         told: list[tuple[Run, str]] = []
         try:
@@ -652,7 +656,7 @@ class Supervisor:
     def _is_late(self, run: Run, now: int) -> bool:
         """Whether it has waited for slots as long as it may; what goes on from another run waits without end."""
         limit_s = (run.spec.get("queue") or {}).get("wait_s")
-        if run.predecessor_id is not None or limit_s is None or run.queued_at is None:
+        if run.continues or limit_s is None or run.queued_at is None:
             return False
         return now - run.queued_at > float(limit_s) * 1000
 
@@ -751,7 +755,7 @@ class Supervisor:
         told = f" Not usable: {'; '.join(passed_over)}." if passed_over else ""
         if chosen is None and not Policy.in_spec(run.spec).without_state:
             reason = (
-                f"Not started again: there is no state to go on from.{told} Run it anew, or give a savepointPath; "
+                f"Not started again: there is no state to go on from.{told} Run it anew, or from a savepointPath; "
                 "recoverWithoutState 1 has that done by itself"
             )
             await self._store.move(run, State.FAILED, reason)
@@ -762,9 +766,7 @@ class Supervisor:
             seen = "is whole" if chosen.complete else "cannot be looked into from here"
             words = f"goes on from {chosen.path}, which {seen}.{told}"
         crash_point("recovery.chosen")
-        return await self._store.note(
-            run, "recovery", words, spec={**run.spec, "restore": chosen.path if chosen is not None else None}
-        )
+        return await self._store.record_choice(run, chosen.path if chosen is not None else None, words)
 
     async def _choose_state(self, runner: Runner, run: Run) -> tuple[LeftState | None, list[str]]:
         """The best state that is whole, and why better ones were passed over.

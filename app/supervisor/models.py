@@ -83,6 +83,8 @@ class Run(SQLModel, table=True):
     """The higher is started first."""
     queued_at: int | None = Field(default=None, sa_type=BigInteger)
     """Since when it has been waiting for slots."""
+    continues: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """It was written when another run ended, whose slots it goes on with: it is ahead of all that are new."""
     recovery: int | None = None
     """It stands in for a run that was lost: which attempt that is, from 1, among those of late."""
     not_before: int | None = Field(default=None, sa_type=BigInteger)

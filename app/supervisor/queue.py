@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import zlib
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ _SETTLES_MS = 3000
 _INHERITS_MS = 5000
 """How long the slots of a run that ended are kept for the one that goes on from it."""
 _READ: Any = (
-    Run.id, Run.subject, Run.spec, Run.slots, Run.predecessor_id, Run.priority, Run.created_at, Run.state, Run.desired
+    Run.id, Run.subject, Run.spec, Run.slots, Run.continues, Run.priority, Run.created_at, Run.state, Run.desired
 )  # fmt: skip
 _LOCK = 0x71756575  # "queu"
 _SHOWN = 5
@@ -48,14 +49,14 @@ class Waiting:
     id: int
     name: str
     slots: int
-    predecessor_id: int | None
+    continues: bool
     priority: int
     created_at: int
 
     @property
     def turn(self) -> tuple[bool, int, int, int]:
         """Sorts those who wait: the smallest is the first."""
-        return self.predecessor_id is None, -self.priority, self.created_at, self.id
+        return not self.continues, -self.priority, self.created_at, self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +113,16 @@ class Line:
     promised: Mapping[int, int]
     """Slots of the runs that the place may not count yet, by their ids."""
     waiting: Sequence[Waiting]
+    """Those in the queue, the first one first, without those that the place could not hold as it is now."""
     holders: Sequence[tuple[str, int | None]]
 
     def standing(self, run: Run) -> Standing:
-        """Where this run stands. One that the place could not hold as it is now keeps nobody waiting."""
-        own = Waiting(run.id, "", run.slots or 0, run.predecessor_id, run.priority, run.created_at or 0)
-        return Standing(
-            own.slots,
-            self.room,
-            self.place,
-            sum(slots for run_id, slots in self.promised.items() if run_id != run.id),
-            [one for one in self.waiting if one.turn < own.turn and one.slots <= self.room.total],
-            self.holders,
-        )
+        """Where this run stands."""
+        slots = run.slots or 0
+        own = Waiting(run.id, "", slots, run.continues, run.priority, run.created_at or 0)
+        ahead = self.waiting[: bisect_left(self.waiting, own.turn, key=lambda one: one.turn)]
+        promised = sum(self.promised.values()) - self.promised.get(run.id, 0)
+        return Standing(slots, self.room, self.place, promised, ahead, self.holders)
 
 
 async def line_at(session: AsyncSession, place: str, room: Room) -> Line:
@@ -145,9 +143,9 @@ async def line_at(session: AsyncSession, place: str, room: Room) -> Line:
     for run in await session.exec(query):
         if run.state is not State.CREATED:
             promised[run.id] = run.slots or 0
-        elif run.desired is Desired.RUNNING:
+        elif run.desired is Desired.RUNNING and (run.slots or 0) <= room.total:
             name = (run.spec.get("queue") or {}).get("name") or run.subject
-            waiting.append(Waiting(run.id, name, run.slots or 0, run.predecessor_id, run.priority, run.created_at or 0))
+            waiting.append(Waiting(run.id, name, run.slots or 0, run.continues, run.priority, run.created_at or 0))
     waiting.sort(key=lambda one: one.turn)
     return Line(place, room, promised, waiting, await _holders(session, place, room))
 
@@ -170,7 +168,7 @@ async def inherits(session: AsyncSession, run: Run) -> bool:
 
     Its place may not have noticed yet that they are free. Nobody else gets them: this run is ahead of all others.
     """
-    if run.predecessor_id is None or run.recovery is not None or run.slots is None:
+    if not run.continues or run.recovery is not None or run.slots is None:
         return False
     just_ended = (
         select(Run.id)

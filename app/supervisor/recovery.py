@@ -21,6 +21,9 @@ from app.supervisor.models import Run, Savepoint
 from app.supervisor.queue import turn_of
 from app.supervisor.transitions import Desired, SavepointProgress, State
 
+_OF_THE_FIRST_STATE = ("restore", "restore_exactly", "restore_others")
+"""What a spec says of the state that its run goes on from: a run that stands in for it looks for that itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:
@@ -82,7 +85,7 @@ async def next_run(session: AsyncSession, ended: Run, budget: Budget) -> tuple[R
     not_before = (ended.ended_at or 0) + int(pause_s * 1000)
     if ended.started_at is None and ended.submitted_at is not None:  # its submission may still be under way
         not_before = max(not_before, ended.submitted_at + int(budget.grace_s * 1000))
-    spec = {name: value for name, value in ended.spec.items() if name != "restore"}
+    spec = {name: value for name, value in ended.spec.items() if name not in _OF_THE_FIRST_STATE}
     following = Run(
         kind=ended.kind,
         subject=ended.subject,
@@ -91,6 +94,7 @@ async def next_run(session: AsyncSession, ended: Run, budget: Budget) -> tuple[R
         predecessor_id=ended.id,
         recovery=attempt,
         not_before=not_before,
+        continues=True,
         **turn_of(spec),
     )
     pause = f", after a pause of {pause_s:g} s" if pause_s else ""
@@ -138,7 +142,8 @@ async def sources(session: AsyncSession, run: Run) -> Sequence[Source]:
             .order_by(col(Savepoint.id).desc())
         )
         found += [Source(one, path) for path in made]
-        found += [Source(one, path) for key in ("restore", "origin") if (path := one.spec.get(key))]
+        began_with = [one.spec.get("restore"), *one.spec.get("restore_others", ())]
+        found += [Source(one, path) for path in began_with if path]
     return found
 
 

@@ -23,7 +23,7 @@ from app.errors import Conflict, NotFound
 from app.supervisor.faults import crash_point
 from app.supervisor.models import Event, Run, Savepoint, SavepointRetention
 from app.supervisor.runners.base import Outcome, Report, Runner, Unreachable
-from app.supervisor.transitions import SavepointProgress
+from app.supervisor.transitions import Purpose, SavepointProgress
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +155,10 @@ class Retention:
             if other is not None and other.subject == subject and other.removal is not None:
                 return other
             found = await hold_savepoint(session, subject, savepoint_id)
+        if found.purpose is Purpose.OUTSIDE:
+            raise Conflict(
+                f"Savepoint {savepoint_id} is kept: it is not this service's own. Delete {found.path} by hand"
+            )
         newest = next((one for one in kept if one.verified), None)
         if newest is None or newest.id == found.id:
             raise Conflict(
@@ -182,7 +186,7 @@ class Retention:
     async def _over_the_limits(self) -> list[tuple[str, Retained, int]]:
         complete = (
             select(Savepoint.subject, func.count(), func.min(Savepoint.ended_at), now_ms())
-            .where(Savepoint.state == SavepointProgress.COMPLETED)
+            .where(Savepoint.state == SavepointProgress.COMPLETED, Savepoint.purpose != Purpose.OUTSIDE)
             .group_by(col(Savepoint.subject))
             .having(func.count() > 1)
         )
@@ -199,10 +203,11 @@ class Retention:
         return over
 
     async def _held(self, session: AsyncSession, subject: str) -> Sequence[Savepoint]:
-        """The subject's complete savepoints, newest first; nobody starts from them, or removes them, meanwhile."""
+        """The subject's own complete savepoints, newest first; nobody starts from them, or removes them, meanwhile."""
         query = (
             select(Savepoint)
             .where(Savepoint.subject == subject, Savepoint.state == SavepointProgress.COMPLETED)
+            .where(Savepoint.purpose != Purpose.OUTSIDE)
             .order_by(col(Savepoint.id).desc())
             .with_for_update()
         )

@@ -24,6 +24,7 @@ from app.supervisor import outside, queue, recovery
 from app.supervisor.faults import crash_point
 from app.supervisor.looks import Looks, forget_old, freshen, oldest, unlocked
 from app.supervisor.models import Event, Run, Savepoint
+from app.supervisor.retention import savepoint_at
 from app.supervisor.runners.base import Inspection, Observation, Room
 from app.supervisor.transitions import (
     ENDED,
@@ -492,6 +493,18 @@ class Store:
         async with self._database.read() as session:
             return await recovery.sources(session, run)
 
+    async def record_choice(self, run: Run, path: str | None, words: str) -> Run | None:
+        """Note what a run that stands in for a lost one goes on from. None when that is just being removed."""
+        async with self._database.write() as session:
+            known = await savepoint_at(session, path) if path is not None else None
+            if known is not None and known.removal is not None:
+                return None
+            noted = await _update(session, run.id, self._mine(run), spec={**run.spec, "restore": path})
+            if noted is not None:
+                self._tell(session, noted, "recovery", words)
+                await session.flush()
+        return noted
+
     async def adopt(
         self, run: Run, lost: Run, observation: Observation, place: str, incarnation: str | None
     ) -> Run | None:
@@ -738,6 +751,7 @@ class Store:
             spec=spec,
             external_id=secrets.token_hex(16),
             predecessor_id=run.id,
+            continues=True,
             **queue.turn_of(run.successor),
         )
         session.add(following_run)

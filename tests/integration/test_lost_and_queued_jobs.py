@@ -70,7 +70,7 @@ class Counting:
     """A job that counts rows by key into PostgreSQL: what it has counted is its state."""
 
     def __init__(
-        self, api: Api, topic: str, rows: tuple[Any, ...], cluster: int | None = None, **settings: Any
+        self, api: Api, topic: str, rows: tuple[Any, ...], cluster: int | None = None, hint: str = "", **settings: Any
     ) -> None:
         self.api, self.topic = api, topic
         self.table, self._produce, self._connection = rows
@@ -80,7 +80,7 @@ class Counting:
         sink = api.postgresql(
             f"counts_{tag}", "sink", self.table, {"k": "STRING", "n": "BIGINT"}, primary_key="k", flush_interval="100"
         )
-        sql = f"SELECT k, COUNT(*) FROM rows_{tag} GROUP BY k"
+        sql = f"INSERT INTO counts_{tag} {hint} SELECT k, COUNT(*) FROM rows_{tag} GROUP BY k"
         body = api.job(self.name, [source], {sink: sql}, checkpointInterval=300, **settings)
         self.id = int(api.ok("POST", "/jobs/addDO", json=body | ({"clusterId": cluster} if cluster else {}))["id"])
 
@@ -287,6 +287,19 @@ def test_given_a_batch_of_jobs_that_together_need_too_much_then_none_fails_and_a
     api.ok("POST", f"/jobs/cancel/{runs[0].id}", params={"mode": "none"})
     waiting[0].until(lambda run: run["state"] == "RUNNING")
     assert flink.living(gone.name) == []
+
+
+@pytest.mark.timeout(600)
+def test_given_an_operator_that_is_more_parallel_than_the_job_then_its_slots_are_counted(
+    flink: Flink, counting: Make
+) -> None:
+    wide, next_one = counting(hint="/*+ OPTIONS('sink.parallelism' = '7') */"), counting(parallelism=2)
+    wide.start()
+    overview = flink.get("/overview")
+
+    assert (wide.run["slots"], overview["slots-total"] - overview["slots-available"]) == (7, 7)
+    answer = next_one.api.call("POST", f"/jobs/run/{next_one.id}")
+    assert answer["msg"].startswith(f"Waits for slots: it needs 2, {flink.url} has 1 free of 8")
 
 
 @pytest.mark.timeout(600)

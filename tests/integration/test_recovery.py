@@ -279,7 +279,7 @@ async def test_given_no_state_then_it_is_not_started_unless_the_policy_says_so(w
     ended = await world.newest()
     assert (ended.state, ended.recovery) == (State.FAILED, 1)
     assert ended.reason == (
-        "Not started again: there is no state to go on from. Run it anew, or give a savepointPath; "
+        "Not started again: there is no state to go on from. Run it anew, or from a savepointPath; "
         "recoverWithoutState 1 has that done by itself"
     )
     assert world.outside.jobs() == {}

@@ -158,12 +158,13 @@ async def newest(engine: Engine, last: Run | None) -> Origin | None:
         if left is not None:
             return left
         began_with = run.spec.get("restore")
-        if began_with is None:
+        if began_with is not None:
+            seen = await _look(engine, began_with, exactly=bool(run.spec.get("restore_exactly")))
+            if seen["complete"] is not False:
+                return Origin(str(seen.get("path", began_with)))
+            faults.append(f"{began_with}: {seen['reason']}")
+        elif run.recovery is None:  # one that stands in for a lost run may have ended before it had a state
             break
-        seen = await _look(engine, began_with, exactly=bool(run.spec.get("restore_exactly")))
-        if seen["complete"] is not False:
-            return Origin(str(seen.get("path", began_with)))
-        faults.append(f"{began_with}: {seen['reason']}")
         async with engine.database.read() as session:
             run = await session.get(Run, run.predecessor_id) if run.predecessor_id is not None else None
     if faults:

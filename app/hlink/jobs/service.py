@@ -496,8 +496,6 @@ def _spec(
         "queue": queue_of(job, cluster.address, slots, engine.queue_wait_s),
         "recovery": recovery_of(job.settings),
     }
-    if origin := definition.execution.options.get("execution.state-recovery.path"):
-        spec["origin"] = origin
     if definition.execution.savepoint_dir:
         spec["savepoint_dir"] = definition.execution.savepoint_dir
     return spec
