@@ -308,7 +308,9 @@ class World:
         match request.method, request.path:
             case "POST", "/simulation/jobs":
                 for one in request.json()["jobs"]:
-                    self.clusters[one["cluster"]].jobs[one["id"]] = Job(one["id"], one["name"])
+                    since = one.get("since", now_ms())
+                    made = Job(one["id"], one["name"], started_at=since, changed_at=since)
+                    self.clusters[one["cluster"]].jobs[made.id] = made
                 return 200, {}
             case "POST", "/simulation/changes":
                 told = []
@@ -344,7 +346,7 @@ async def _converse(
     answer: Callable[[Request], Answer], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """HTTP/1.1 with connections that stay: no more of it than Flink's clients use."""
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             method, target, _ = head.split(" ", 2)

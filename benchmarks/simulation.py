@@ -25,7 +25,7 @@ class Simulation:
     http: Http
 
     def add(self, jobs: Sequence[Mapping[str, Any]]) -> None:
-        """Let jobs run: each with ``cluster`` (its number), ``id`` and ``name``."""
+        """Let jobs run: each with ``cluster`` (its number), ``id``, ``name``, and perhaps ``since`` (epoch ms)."""
         self.http.json("POST", "/simulation/jobs", {"jobs": list(jobs)})
 
     def change(self, changes: Sequence[Change]) -> list[dict[str, Any]]:

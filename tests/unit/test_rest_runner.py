@@ -421,3 +421,16 @@ async def test_given_the_same_state_again_then_the_observation_is_the_same_objec
     has(flink, job(run, "RESTARTING", last_modification=2))
 
     assert (await runner.observe([run]))[run.id] is not first
+
+
+async def test_given_a_replica_that_comes_to_hold_jobs_that_are_as_they_were_noted_then_it_asks_for_no_details(
+    flink: Answers, runner: FlinkRunner
+) -> None:
+    noted = {"observed": "RUNNING", "tasks_running": 4, "observed_at": 1_000_000}
+    same, changed = run_on(flink, 1, **noted), run_on(flink, 2, **noted)
+    has(flink, job(same, last_modification=900_000), job(changed, last_modification=1_000_001))
+    has_details(flink, changed)
+    seen = await runner.observe([same, changed])
+
+    assert (seen[1].checkpoint, seen[2].checkpoint) == (None, "file:/chk-1")
+    assert not [one for one in flink.asked if same.external_id in one]

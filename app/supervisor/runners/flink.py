@@ -65,6 +65,7 @@ _STALE_S = 4.0  # Flink answers for a job's details from a cache of 3 s
 _IN_TURN_S = 30.0
 _TURN_S = 5.0  # between two jobs in turn: observing is to cost a cluster little more than one request a look
 _FORGET_S = 600.0
+_CLOCKS_DIFFER_MS = 60_000
 
 _TAIL_CHARACTERS = 64 * 1024
 
@@ -332,7 +333,7 @@ class FlinkRunner:
         changed = [
             (run, job)
             for run, job in known
-            if self._has_changed(job, now) and run.state is not State.SUBMITTING and run.id not in ended
+            if self._has_changed(run, job, now) and run.state is not State.SUBMITTING and run.id not in ended
         ]
         under_way = {job.id for _, job in known if job.id in self._fetching}
         for run, job in [*ended.values(), *changed]:
@@ -491,8 +492,12 @@ class FlinkRunner:
         self._observed[job.id] = job, made
         return made
 
-    def _has_changed(self, job: JobState, now: float) -> bool:
+    def _has_changed(self, run: Run, job: JobState, now: float) -> bool:
         looked = self._looked.get(job.id)
+        if looked is None and _is_as_noted(run, job):
+            # This replica has just come to hold it, perhaps with thousands of others.
+            self._looked[job.id] = _Looked(_likeness(job), now, now - _STALE_S)
+            return False
         if looked is None or looked.like != _likeness(job):
             return True
         # Details may have come from a cache that was older than the change: they are fetched once more.
@@ -535,6 +540,16 @@ class FlinkRunner:
         self._looked.pop(job_id, None)
         self._ended_at.pop(job_id, None)
         self._observed.pop(job_id, None)
+
+
+def _is_as_noted(run: Run, job: JobState) -> bool:
+    """Whether the job has not changed since it was noted, with room for clocks that differ."""
+    return (
+        run.observed == job.state
+        and run.tasks_running == job.tasks_running
+        and run.observed_at is not None
+        and job.last_modification < run.observed_at - _CLOCKS_DIFFER_MS
+    )
 
 
 def _likeness(job: JobState) -> tuple[str, int, int]:
