@@ -39,7 +39,7 @@ def every_route() -> list[str]:
 def role_of(route: str) -> Role:
     """The rule as the manual has it."""
     method, path = route.split()
-    if path.startswith("/audit") or (path.startswith("/cluster") and method != "GET"):
+    if path.startswith("/audit") or (path.startswith(("/cluster", "/notifications")) and method != "GET"):
         return Role.ADMIN
     return Role.VIEWER if method == "GET" and route not in CHANGING_READS else Role.EDITOR
 

@@ -439,7 +439,7 @@ async def test_what_cannot_be_sent_is_tried_again_with_growing_pauses_and_given_
 async def test_given_a_replica_that_died_while_it_sent_then_another_one_sends_after_the_pause(bench: Bench) -> None:
     await bench.target()
     await failure(bench)
-    assert [parcel.attempt for parcel in await bench.delivery._claim()] == [1]
+    assert [parcel.attempt for parcel in await bench.delivery._claim(1)] == [1]
     await bench.delivery.step(OVER)
     assert bench.hook.received == []
     await bench.make_due()

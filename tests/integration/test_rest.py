@@ -197,7 +197,11 @@ async def test_given_a_job_that_fails_then_its_root_cause_is_the_reason(
     run = await start(supervisor, endpoints, FAILING)
     failed = await supervisor.wait(run.id, lambda run: run.state.ended, 60)
 
-    assert (failed.state, failed.reason) == (State.FAILED, "java.lang.ArithmeticException: / by zero")
+    assert (failed.state, failed.reason) == (
+        State.FAILED,
+        "The statement divides by zero: guard the divisor with NULLIF(divisor, 0). "
+        "The cause: java.lang.ArithmeticException: / by zero",
+    )
     assert "ArithmeticException" in (await supervisor.tail(failed)).text
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlmodel import col, select
 
 from app import metrics
@@ -32,14 +32,14 @@ PAUSES_S = (30, 60, 300, 1800, 7200)
 LONGEST_S = 25.0
 """How long a caller waits for one attempt; the thread that makes it ends by itself soon after."""
 _AT_ONCE = 4
-_MOST = 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
     id: int
+    target_id: int
     attempt: int
-    url: str | None
+    url: str
     kind: Kind
     title: str
     body: str
@@ -73,14 +73,29 @@ class Delivery:
         return reason
 
     async def step(self, over: asyncio.Event) -> None:
-        """Send what is due, until nothing is."""
-        while not over.is_set() and (parcels := await self._claim()):
-            await asyncio.gather(*map(self._deliver, parcels))
+        """Send what is due, until nothing is: to each target one at a time, so that a slow one holds up itself only."""
+        under_way: dict[asyncio.Task[None], int] = {}
+        while True:
+            if not over.is_set() and len(under_way) < _AT_ONCE:
+                for parcel in await self._claim(_AT_ONCE - len(under_way), set(under_way.values())):
+                    under_way[asyncio.create_task(self._deliver(parcel))] = parcel.target_id
+            if not under_way:
+                return
+            ended, _ = await asyncio.wait(under_way, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                del under_way[task]
+                task.result()
 
-    async def _claim(self) -> list[_Parcel]:
+    async def _claim(self, most: int, busy: Collection[int] = ()) -> list[_Parcel]:
+        """What is due, one of each target that is not busy; given up what cannot be sent any more."""
         due = (col(Notification.state) == Progress.PENDING) & (col(Notification.next_at) <= now_ms())
         async with self._database.read() as session:
-            found = (await session.exec(select(Notification.id).where(due).limit(_MOST))).all()
+            first = (
+                select(func.min(Notification.id))
+                .where(due, col(Notification.target_id).not_in(list(busy)))
+                .group_by(col(Notification.target_id))
+            )
+            found = (await session.exec(first.limit(most))).all()
         claimed: list[_Parcel] = []
         for notification_id in found:
             async with self._database.write() as session:
@@ -98,12 +113,14 @@ class Delivery:
                 else:
                     row.attempts += 1
                     row.next_at = now + PAUSES_S[min(row.attempts, len(PAUSES_S)) - 1] * 1000
-                    claimed.append(_Parcel(row.id, row.attempts, target.secret["url"], row.kind, row.title, row.body))
+                    claimed.append(
+                        _Parcel(row.id, target.id, row.attempts, target.secret["url"], row.kind, row.title, row.body)
+                    )
         return claimed
 
     async def _deliver(self, parcel: _Parcel) -> None:
         began = time.monotonic()
-        reason = await self.try_at_once(parcel.url or "", parcel.title, parcel.body, parcel.kind)
+        reason = await self.try_at_once(parcel.url, parcel.title, parcel.body, parcel.kind)
         last = parcel.attempt > len(PAUSES_S)
         outcome: dict[str, Any]
         if reason is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
@@ -29,6 +29,7 @@ OFF, ON, REMOVED = 0, 1, -1
 
 _READ_EVERY_S = 2.0
 _SEND_EVERY_S = 1.0
+_LOOK_UP_S = 3.0
 
 
 @asynccontextmanager
@@ -131,7 +132,8 @@ async def _store(database: Database, target: Target, wanted: TargetChange) -> Ta
     if url is not None:
         try:
             shown = await asyncio.to_thread(addresses.checked, url)
-            await asyncio.to_thread(addresses.reachable, url)
+            with suppress(TimeoutError):  # a name that cannot be looked up now: sending looks it up again
+                await asyncio.wait_for(asyncio.to_thread(addresses.reachable, url), _LOOK_UP_S)
         except InvalidInput as error:
             problems += error.problems
     kinds = list(dict.fromkeys(wanted.events)) if wanted.events is not None else target.kinds
