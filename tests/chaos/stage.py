@@ -222,6 +222,7 @@ def prepared(
             stage.replicas.append(replica)
             replica.start()
         api = Api(stage.replicas[0].url, replace(stage.endpoints, flink_url=stage.link.url))
+        api.http.timeout = httpx.Timeout(expected.STARTS_WITHIN_S)
         stage.works = Works(api, stage.savepoints.as_uri(), seed)
         stage.watcher = Watcher(
             stage.works.all,
