@@ -114,9 +114,9 @@ def a_complete_savepoint_is_there(facts: Facts) -> None:
 
 
 def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
-    """The run that follows a run goes on from its savepoint, or from its newest checkpoint where it has none.
+    """The run that follows one that was stopped goes on from that stop's savepoint: the state in which it stopped.
 
-    For a stop with savepoint that is the state in which it stopped: nothing is done twice, nothing is left out.
+    One that follows a run that failed or was lost goes on from a checkpoint of it, or from a savepoint of the subject.
     """
     by_id = {run.id: run for run in facts.runs}
     for run in facts.runs:
@@ -125,11 +125,15 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
             continue
         assert before.state.ended, f"{_name(run)} follows {_name(before)}, which is {before.state}"
         restore = run.spec.get("restore")
-        assert restore, f"{_name(run)} follows {_name(before)} and begins from nothing"
         if before.state is State.FINISHED:
+            assert before.savepoint, f"{_name(run)} follows {_name(before)}, which ended without a savepoint"
             assert restore == before.savepoint, f"{_name(run)} goes on from {restore}, not from {before.savepoint}"
-        else:
-            assert f"/checkpoints/{before.external_id}/" in restore, f"{_name(run)} goes on from {restore}"
+            continue
+        made = {savepoint.path for savepoint in facts.savepoints if savepoint.subject == run.subject}
+        assert restore or not (before.checkpoint or before.savepoint), f"{_name(run)} begins from nothing"
+        assert restore is None or restore in made or f"/checkpoints/{before.external_id}/" in restore, (
+            f"{_name(run)} follows {_name(before)} and goes on from {restore}"
+        )
 
 
 # When everything is well again

@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
+import secrets
+import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -34,6 +37,7 @@ from app.supervisor import (
     request_savepoint,
     request_stop,
 )
+from app.supervisor.faults import crash_point
 from app.supervisor.runners.flink import FlinkRunner
 from tests import invariants
 from tests.fake_flink import ADDRESS, FakeClusters, FakeFlink, FakeSubmitter
@@ -41,7 +45,8 @@ from tests.simulation import BEGAN_S, Clock, SimulatedDatabase, SimulatedLoop
 
 T = TypeVar("T")
 
-PACE = Pace()
+PACE = Pace(tick_s=2.0)
+"""Half as many ticks as usual: most of the time of a simulation goes into them."""
 
 _REST_S = 400.0
 """How long everything may take to be at rest: the longest pauses between attempts to stop are a minute."""
@@ -121,18 +126,22 @@ class World:
 
     @contextmanager
     def _patched(self) -> Iterator[None]:
-        time = SimpleNamespace(monotonic=self.clock.monotonic)
-        ids = Generator(1, 2**62, self.clock.epoch_ms)
-        token = SimpleNamespace(token_hex=lambda size: f"{self._tokens.getrandbits(8 * size):0{2 * size}x}")
-        with (
-            patch("app.supervisor.loop.time", time),
-            patch("app.supervisor.runners.flink.time", time),
-            patch("app.supervisor.store.secrets", token),
-            patch("app.supervisor.loop.crash_point", _crash_point),
-            patch("app.supervisor.store.crash_point", _crash_point),
-            patch("app.ids._generator", ids),
-        ):
+        """The supervisor's modules have the world's time, its tokens and its way to die."""
+        doubles: tuple[tuple[str, object, object], ...] = (
+            ("time", time, SimpleNamespace(monotonic=self.clock.monotonic)),
+            ("secrets", secrets, SimpleNamespace(token_hex=self._token)),
+            ("crash_point", crash_point, _crash_point),
+        )
+        with ExitStack() as patched:
+            patched.enter_context(patch("app.ids._generator", Generator(1, 2**62, self.clock.epoch_ms)))
+            for name, module in list(sys.modules.items()):
+                for attribute, real, double in doubles:
+                    if name.startswith("app.supervisor.") and getattr(module, attribute, None) is real:
+                        patched.enter_context(patch.object(module, attribute, double))
             yield
+
+    def _token(self, size: int) -> str:
+        return f"{self._tokens.getrandbits(8 * size):0{2 * size}x}"
 
     def do(self, what: Coroutine[Any, Any, T]) -> T:
         """Carry something out; the world goes on meanwhile."""

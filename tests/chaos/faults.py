@@ -80,8 +80,7 @@ def crash_service(stage: Stage, point: str | None = None) -> str:
         replica.wait_for_death(_DIES_WITHIN_S)
         died = True
     _kill(replica)
-    for one in stage.replicas:
-        one.start()
+    stage.start_replicas()
     return f"{replica.name} {'dies' if died else 'does not come'} to {point}, over {work.name}"
 
 

@@ -96,6 +96,14 @@ class Stage:
         """Bring back what is missing of the stack."""
         self.stack.up()
 
+    def start_replicas(self) -> None:
+        """Start those that do not live, all at once."""
+        for replica in self.replicas:
+            if not replica.is_alive:
+                replica.begin()
+        for replica in self.replicas:
+            replica.wait_until_it_answers()
+
     def living(self) -> list[Replica]:
         return [replica for replica in self.replicas if replica.is_alive]
 
@@ -218,10 +226,10 @@ def prepared(
         environment = {**expected.SERVICE, "HLINK_DATABASE_URL": _database(stage.endpoints, replicas)}
         opened.callback(_end_all, stage)
         for number in range(1, replicas + 1):
-            replica = Replica(home / "service", number, environment)
-            stage.replicas.append(replica)
-            replica.start()
+            stage.replicas.append(Replica(home / "service", number, environment))
+        stage.start_replicas()
         api = Api(stage.replicas[0].url, replace(stage.endpoints, flink_url=stage.link.url))
+        api.http.timeout = httpx.Timeout(expected.STARTS_WITHIN_S)
         stage.works = Works(api, stage.savepoints.as_uri(), seed)
         stage.watcher = Watcher(
             stage.works.all,
