@@ -276,13 +276,41 @@ def test_given_a_running_job_when_it_is_canceled_then_its_savepoint_is_kept_and_
 def test_given_a_canceled_job_when_it_is_run_then_it_starts_without_state_and_says_where_its_state_is(
     counting: Counting,
 ) -> None:
-    path = counting.api.ok("POST", f"/jobs/cancel/{counting.id}")["savepoint"]
+    counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
+    (made,) = counting.savepoints()
     answer = counting.api.call("POST", f"/jobs/run/{counting.id}")
 
     assert answer["msg"].startswith(
-        f"Started without state. The job's newest savepoint is {path}: /jobs/restart/{counting.id} goes on from it."
+        f"Started without state. The job's newest savepoint is {made['path']}: "
+        f"/jobs/restart/{counting.id}?restoreFrom={made['id']} starts it from that."
     )
+    counting.until(1)
     assert counting.api.ok("GET", f"/jobs/overview/{counting.id}")["run"]["restoredFrom"] is None
+    restarted = counting.api.ok("POST", f"/jobs/restart/{counting.id}", params={"restoreFrom": made["id"]})
+    assert restarted["restoredFrom"] == made["path"]
+    counting.until_counted(10, 10)
+
+
+def test_given_a_start_that_failed_when_the_job_is_restarted_then_the_state_of_the_run_before_is_gone_on_from(
+    counting: Counting,
+) -> None:
+    api = counting.api
+    path = api.ok("POST", f"/jobs/cancel/{counting.id}")["savepoint"]
+    missing = "file:///nowhere/savepoint-1"
+    view = api.ok("GET", f"/jobs/{counting.id}")
+    body = {
+        "id": counting.id,
+        "jobName": view["jobName"],
+        "clusterId": view["clusterId"],
+        "jobType": 0,
+        "jobDsVOS": [{"dsId": one["dsId"], "runSql": one["runSql"]} for one in view["jobDsVOS"]],
+    }
+    api.ok("POST", "/jobs/updateDO", json={**body, "savepointPath": missing})
+    assert missing in api.refused("POST", f"/jobs/run/{counting.id}")["msg"]
+    api.ok("POST", "/jobs/updateDO", json=body)
+
+    assert api.ok("POST", f"/jobs/restart/{counting.id}")["restoredFrom"] == path
+    counting.until_counted(10, 10)
 
 
 def test_given_a_job_when_it_is_drained_in_the_native_format_then_it_goes_on_only_from_what_is_said(

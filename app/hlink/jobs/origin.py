@@ -134,8 +134,8 @@ async def newest(engine: Engine, last: Run | None) -> Origin | None:
     """The newest state of the job that is whole, by the order in which Flink made them.
 
     That is a savepoint or retained checkpoint of the last run; where it left none, the state that it began with; and
-    so on with the run that it went on from. None for a run that began without state and left none, and for one that
-    ended by itself: there is nothing to go on from.
+    so on with the run that it went on from. A run that never ran counts as if it had not been. None for
+    a run that began without state and left none, and for one that ended by itself: there is nothing to go on from.
 
     Raises:
         Conflict: the job was drained.
@@ -144,29 +144,29 @@ async def newest(engine: Engine, last: Run | None) -> Origin | None:
     """
     if last is None or (last.state is State.FINISHED and last.desired is Desired.RUNNING and not last.savepoint):
         return None
-    if last.state is State.FINISHED and last.stop_mode is StopMode.DRAIN:
-        raise Conflict(
-            "The job was drained: its windows have fired, and it cannot go on as if they had not. Start it anew "
-            f"(restoreFrom={NONE}), or from an older savepoint (restoreFrom=<its id>)"
-        )
     faults: list[str] = []
     run: Run | None = last
     for _ in range(_CANDIDATES):
         if run is None:
             break
+        if run.state is State.FINISHED and run.stop_mode is StopMode.DRAIN:
+            raise Conflict(
+                "The job was drained: its windows have fired, and it cannot go on as if they had not. Start it anew "
+                f"(restoreFrom={NONE}), or from an older savepoint (restoreFrom=<its id>)"
+            )
         left = await _left_by(engine, run, faults)
         if left is not None:
             return left
-        began_with = run.spec.get("restore")
+        began_with, ran = run.spec.get("restore"), run.started_at is not None
+        # One that stands in for a lost run may have ended before it had a state.
+        if began_with is None and ran and run.recovery is None:
+            break
         if began_with is not None:
             seen = await _look(engine, began_with, exactly=bool(run.spec.get("restore_exactly")))
-            if seen["complete"] is not False:
+            if seen["complete"] is True or (ran and seen["complete"] is None):
                 return Origin(str(seen.get("path", began_with)))
-            faults.append(f"{began_with}: {seen['reason']}")
-        elif run.recovery is None:  # one that stands in for a lost run may have ended before it had a state
-            break
-        async with engine.database.read() as session:
-            run = await session.get(Run, run.predecessor_id) if run.predecessor_id is not None else None
+            faults += [f"{began_with}: {seen['reason']}"] if ran else []
+        run = await _before(engine, run)
     if faults:
         raise RunFailed(
             "Not restarted: no savepoint or checkpoint of the job is whole. "
@@ -190,6 +190,15 @@ class _Candidate:
 
     def origin(self) -> Origin:
         return Origin(self.path, self.savepoint_id)
+
+
+async def _before(engine: Engine, run: Run) -> Run | None:
+    """The run that this one went on from; of one that never ran, the run before it: as if it had not been."""
+    async with engine.database.read() as session:
+        if run.started_at is not None:
+            return await session.get(Run, run.predecessor_id) if run.predecessor_id is not None else None
+        query = select(Run).where(Run.subject == run.subject, Run.id < run.id).order_by(col(Run.id).desc()).limit(1)
+        return (await session.exec(query)).first()
 
 
 async def _left_by(engine: Engine, run: Run, faults: list[str]) -> Origin | None:

@@ -187,11 +187,7 @@ async def run(engine: TheEngine, job_id: JobId, restore_from: RestoreFrom = None
     async with engine.database.read() as session:
         unused = await state.left_unused(session, job_id, started)
     answer = _outcome(job_id, started)
-    if unused is not None:
-        answer.msg = (
-            f"Started without state. The job's newest savepoint is {unused}: /jobs/restart/{job_id} goes on from it. "
-            f"{answer.msg}"
-        ).strip()
+    answer.msg = f"{unused} {answer.msg}".strip()
     return answer
 
 

@@ -128,17 +128,23 @@ async def remove_savepoint(engine: Engine, job_id: int, savepoint_id: int) -> En
         return (await _entries(session, [found]))[0]
 
 
-async def left_unused(session: AsyncSession, job_id: int, started: Run) -> str | None:
-    """The path of the job's newest savepoint, which a run that was started without state does not go on from."""
+async def left_unused(session: AsyncSession, job_id: int, started: Run) -> str:
+    """Tells whoever started a run without state of the job's newest savepoint; empty when there is nothing to tell."""
     if started.spec.get("restore") is not None:
-        return None
+        return ""
     newest = await session.exec(
-        select(Savepoint.path)
+        select(Savepoint)
         .where(Savepoint.subject == subject_of(job_id), Savepoint.state == SavepointProgress.COMPLETED)
         .order_by(col(Savepoint.id).desc())
         .limit(1)
     )
-    return newest.first()
+    savepoint = newest.first()
+    if savepoint is None:
+        return ""
+    return (
+        f"Started without state. The job's newest savepoint is {savepoint.path}: "
+        f"/jobs/restart/{job_id}?restoreFrom={savepoint.id} starts it from that."
+    )
 
 
 # Schedules and limits

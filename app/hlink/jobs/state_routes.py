@@ -130,8 +130,11 @@ async def restart(
     says which, and the state that was there stands.
     """
     outcome = await state.restart(engine, job_id, stop_mode(mode), native=native, restore_from=restore_from)
-    run = outcome.after or outcome.before
-    return Answer(msg=run.reason or "" if run is not None else "", data=_restarted(job_id, outcome))
+    msg = outcome.before.reason or "" if outcome.after is None and outcome.before is not None else ""
+    if outcome.after is not None and restore_from is None:
+        async with engine.database.read() as session:
+            msg = await state.left_unused(session, job_id, outcome.after)
+    return Answer(msg=msg, data=_restarted(job_id, outcome))
 
 
 @router.post("/jobs/restartBatch")
