@@ -472,7 +472,7 @@ async def _restored(
     job = bench.job(edit.shape, run)
     compiled, settings = await bench.planned(job)
     plan_of_edit = Planned(compiled, edit.shape.functions)
-    numbered = renumbered(plan_of_edit, before.plan, 0)
+    numbered = renumbered(plan_of_edit, [before.plan], 0)
     saved = saved_operators((await bench.planner.inspect_savepoint(savepoint))["operators"])
     after = Setting(replace(plan_of_edit, compiled=numbered.compiled), settings)
     judgement = judge(before, after, saved)
