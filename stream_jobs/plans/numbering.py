@@ -8,7 +8,7 @@ else gets a number that no operator of the job has had, so that state can be lef
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stream_jobs.plans.graph import Operator, PlanGraph, read
@@ -39,19 +39,22 @@ def first_numbers(compiled: str) -> Numbered:
     return Numbered(compiled, max(read(compiled).operators, default=0))
 
 
-def renumbered(plan: Planned, before: Planned, highest: int) -> Numbered:
-    """The plan with the numbers of the one before, where an operator is the same; all others are new.
+def renumbered(plan: Planned, before: Sequence[Planned], highest: int) -> Numbered:
+    """The plan with the numbers of earlier ones, where an operator is the same; all others are new.
 
-    ``highest`` is the greatest number that the job has given so far. Raises UnreadablePlan.
+    ``before`` are plans of the job, those first whose state matters most. ``highest`` is the greatest number that the
+    job has given so far. Raises UnreadablePlan.
     """
-    old, new = read(before.compiled), read(plan.compiled)
-    taken = counterparts(old, new, before.functions, plan.functions)
+    new = read(plan.compiled)
     numbers: dict[int, int] = {}
-    highest = max(highest, *old.operators, 0)
+    for one in before:
+        old = read(one.compiled)
+        highest = max(highest, *old.operators, 0)
+        for number, was in counterparts(old, new, one.functions, plan.functions).items():
+            if number not in numbers and was not in numbers.values():
+                numbers[number] = was
     for number in new.operators:
-        if number in taken:
-            numbers[number] = taken[number]
-        else:
+        if number not in numbers:
             highest += 1
             numbers[number] = highest
     return Numbered(_with_numbers(plan.compiled, numbers), highest)

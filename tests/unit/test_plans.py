@@ -113,7 +113,7 @@ def numbers(compiled: str) -> list[tuple[int, str]]:
 
 
 def judged(before: str, after: str, saved: Sequence[SavedOperator] | None = None, **options: str) -> Judgement:
-    taken = renumbered(Planned(after), Planned(before), 0)
+    taken = renumbered(Planned(after), [Planned(before)], 0)
     return judge(Setting(Planned(before), {}), Setting(Planned(taken.compiled), options), saved)
 
 
@@ -129,7 +129,7 @@ def test_given_an_operator_between_two_when_a_plan_is_numbered_then_only_that_on
     plan = Drawn()
     rows = plan.aggregate(plan.calc(plan.source(), 0, 1))
     plan.sink(plan.calc(rows, 0, 1, least=3))
-    taken = renumbered(Planned(plan.text()), Planned(counting()), 4)
+    taken = renumbered(Planned(plan.text()), [Planned(counting())], 4)
 
     assert numbers(taken.compiled) == [
         (1, "table-source-scan"),
@@ -143,12 +143,21 @@ def test_given_an_operator_between_two_when_a_plan_is_numbered_then_only_that_on
 
 def test_given_an_operator_that_was_removed_when_it_comes_again_then_its_number_is_another() -> None:
     first = first_numbers(counting())
-    second = renumbered(Planned(counting(call="$SUM$1", of=[1])), Planned(first.compiled), first.highest)
-    third = renumbered(Planned(counting()), Planned(second.compiled), second.highest)
+    second = renumbered(Planned(counting(call="$SUM$1", of=[1])), [Planned(first.compiled)], first.highest)
+    third = renumbered(Planned(counting()), [Planned(second.compiled)], second.highest)
 
     assert [number for number, kind in numbers(second.compiled) if kind == "group-aggregate"] == [5]
     assert [number for number, kind in numbers(third.compiled) if kind == "group-aggregate"] == [6]
     assert third.highest == 6
+
+
+def test_given_a_change_that_is_taken_back_when_a_version_of_before_runs_then_its_numbers_are_taken_again() -> None:
+    first = first_numbers(counting())
+    second = renumbered(Planned(counting(call="$SUM$1", of=[1])), [Planned(first.compiled)], first.highest)
+    ran, newest = Planned(first.compiled), Planned(second.compiled)
+    third = renumbered(Planned(counting()), [ran, newest], second.highest)
+
+    assert (third.compiled, third.highest) == (first.compiled, second.highest)
 
 
 def test_given_equal_aggregates_when_one_is_changed_then_each_sink_keeps_its_own() -> None:
@@ -168,8 +177,8 @@ def test_given_equal_aggregates_when_one_is_changed_then_each_sink_keeps_its_own
         }
 
     before = both(1, 2)
-    assert aggregates(renumbered(Planned(both(1, 3)), Planned(before), 0).compiled) == aggregates(before)
-    exchanged = aggregates(renumbered(Planned(both(2, 1)), Planned(before), 0).compiled)
+    assert aggregates(renumbered(Planned(both(1, 3)), [Planned(before)], 0).compiled) == aggregates(before)
+    exchanged = aggregates(renumbered(Planned(both(2, 1)), [Planned(before)], 0).compiled)
     assert exchanged == {"o": aggregates(before)["p"], "p": aggregates(before)["o"]}, (
         "each keeps the rows that it knows"
     )
@@ -178,13 +187,13 @@ def test_given_equal_aggregates_when_one_is_changed_then_each_sink_keeps_its_own
 def test_given_a_decimal_with_many_digits_when_a_plan_is_numbered_then_it_stays_as_it_is() -> None:
     digits = "0.12345678901234567890123"
     text = counting(least=7).replace('"value": 7', f'"value": {digits}')
-    assert digits in renumbered(Planned(text), Planned(counting()), 0).compiled
+    assert digits in renumbered(Planned(text), [Planned(counting())], 0).compiled
 
 
 def test_given_a_text_that_looks_like_an_operator_when_a_plan_is_numbered_then_it_stays_as_it_is() -> None:
     literal = json.dumps('{"id": 3, "type": "stream-exec-calc_1"}')
     text = counting(least=7).replace('"value": 7', f'"value": {literal}')
-    assert literal in renumbered(Planned(text), Planned(counting()), 0).compiled
+    assert literal in renumbered(Planned(text), [Planned(counting())], 0).compiled
 
 
 @pytest.mark.parametrize(
@@ -230,7 +239,7 @@ def test_given_another_version_of_an_aggregate_function_then_its_state_is_not_ta
     plan = Drawn()
     plan.sink(plan.aggregate(plan.source(), "", systemName="Own"))
     before, after = Planned(plan.text(), {"OWN": "1"}), {"own": "2"}
-    taken = renumbered(Planned(plan.text(), after), before, 0)
+    taken = renumbered(Planned(plan.text(), after), [before], 0)
     found = judge(Setting(before, {}), Setting(Planned(taken.compiled, after), {}))
     assert Verdict.INCOMPATIBLE in {one.verdict for one in found.operators}
 

@@ -49,7 +49,7 @@ async def impact(engine: Engine, view: JobView) -> JobImpact:
         return untold("the operators of a program in a jar are the program's own: Flink tells when it restores them")
     made = await planned(engine, definition, view.id, with_plan=True)
     called = [{"name": f.name, "implementation": f.implementation, "sha256": f.sha256} for f in made.functions]
-    plan = numbered(made.compiled, called, newest)
+    plan = numbered(made.compiled, called, newest, state.version if state is not None else None)
     after = Setting(Planned(plan.compiled, functions_of(called)), made.options)
     return await told(engine, state, after)
 

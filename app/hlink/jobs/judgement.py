@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.errors import InvalidInput, Problem, Unavailable
 from app.hlink.jobs.models import JAR, JobMessage, JobVersion, subject_of
 from app.hlink.jobs.submission import LEAVES, state_at
-from app.supervisor import Run, Savepoint
+from app.supervisor import Run, Savepoint, latest_runs
 from stream_jobs.planner.client import PlannerError
 from stream_jobs.plans.graph import UnreadablePlan
 from stream_jobs.plans.numbering import Numbered, Planned, first_numbers, renumbered
@@ -36,17 +36,29 @@ def setting_of(version: JobVersion) -> Setting:
     return Setting(Planned(version.compiled, functions_of(version.functions)), version.options)
 
 
-def numbered(compiled: str, functions: Sequence[Mapping[str, str]], before: JobVersion | None) -> Numbered:
-    """The compiled plan of a job's next version, its operators with their numbers; ``before`` is the newest so far.
+def numbered(
+    compiled: str, functions: Sequence[Mapping[str, str]], newest: JobVersion | None, ran: JobVersion | None
+) -> Numbered:
+    """The compiled plan of a job's next version, its operators with their numbers.
 
-    A program in a jar numbers its operators itself.
+    They are those of the version that ``ran`` last, whose state there is, else those of the ``newest`` version: a
+    change that is taken back is none. A program in a jar numbers its operators itself.
     """
+    before = {one.id: setting_of(one).plan for one in (ran, newest) if one is not None}
+    highest = newest.highest_operator if newest is not None else 0
     try:
-        if before is None:
+        if not before:
             return first_numbers(compiled)
-        return renumbered(Planned(compiled, functions_of(functions)), setting_of(before).plan, before.highest_operator)
+        return renumbered(Planned(compiled, functions_of(functions)), list(before.values()), highest)
     except UnreadablePlan:
-        return Numbered(compiled, before.highest_operator if before is not None else 0)
+        return Numbered(compiled, highest)
+
+
+async def last_ran(session: AsyncSession, job_id: int) -> JobVersion | None:
+    """The version that the job's newest run is of; None without a run."""
+    subject = subject_of(job_id)
+    run = (await latest_runs(session, [subject])).get(subject)
+    return await session.get(JobVersion, run.spec["version"]) if run is not None else None
 
 
 def judged(before: JobVersion | None, after: Setting, saved: Sequence[SavedOperator] | None = None) -> Judgement | None:

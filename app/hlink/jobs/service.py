@@ -26,7 +26,7 @@ from app.hlink.jars import service as jars
 from app.hlink.jars.models import StoredJar
 from app.hlink.jobs import versions
 from app.hlink.jobs.definition import JarJob, digest_of, jar_job_of, job_of, sql_of
-from app.hlink.jobs.judgement import goes_on_from, numbered
+from app.hlink.jobs.judgement import goes_on_from, last_ran, numbered
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.looking_after import check, needed_slots, queue_of, recovery_of
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
@@ -242,7 +242,7 @@ async def add(engine: Engine, view: JobView) -> StoredJob:
         session.add(draft.job)
         await session.flush()
         session.add_all(draft.links)
-        session.add(_version(draft.job, draft.links, None, digest_of(definition, draft.job.id), made))
+        session.add(_version(draft.job, draft.links, None, None, digest_of(definition, draft.job.id), made))
     return draft.job
 
 
@@ -279,7 +279,8 @@ async def update(engine: Engine, view: JobView) -> Updated:
         number = before.number if before else 0
         if is_new:
             number += 1
-            session.add(_version(draft.job, draft.links, before, digest, made))
+            ran = await last_ran(session, job.id)
+            session.add(_version(draft.job, draft.links, before, ran, digest, made))
         active = await active_run(session, subject_of(job.id))
         running = await session.get(JobVersion, active.spec["version"]) if active else None
     return Updated(job, number, is_new, running.number if running else None)
@@ -362,6 +363,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         callable_ = await functions.named_in(session, sql_of(links, stored))
         jar = await jars.find(session, job.settings["jar"]) if job.kind == JAR else None
         known = await versions.newest(session, job_id)
+        ran = await last_ran(session, job_id)
         active = await active_run(session, subject_of(job_id))
     if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
@@ -378,7 +380,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
             prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
-        version = _version(job, links, version, digest, made)
+        version = _version(job, links, version, ran, digest, made)
     else:
         room = await check_outside(engine, cluster, definition, freed=freed)
     return Ready(job, _spec(engine, job, cluster, version, definition), version, known, room)
@@ -502,11 +504,16 @@ def _spec(
 
 
 def _version(
-    job: StoredJob, links: Sequence[JobTableLink], before: JobVersion | None, digest: str, made: Prepared
+    job: StoredJob,
+    links: Sequence[JobTableLink],
+    before: JobVersion | None,
+    ran: JobVersion | None,
+    digest: str,
+    made: Prepared,
 ) -> JobVersion:
-    """The version behind ``before``, whose operators keep their numbers."""
+    """The version behind ``before``; its operators keep their numbers, first of all those of the one that ``ran``."""
     called = [asdict(function) for function in made.functions]
-    plan = numbered(made.compiled, called, before)
+    plan = numbered(made.compiled, called, before, ran)
     return JobVersion(
         job_id=job.id,
         number=before.number + 1 if before is not None else 1,
