@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
@@ -418,6 +419,8 @@ class Cluster:
             auth=None if authorization is None else _Login(address, authorization),
         )
         self._timeout_s = timeout_s
+        self._incarnation: tuple[float, str | None] | None = None
+        """When it was asked for (monotonic seconds), and the answer."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -453,13 +456,16 @@ class Cluster:
         except (TypeError, KeyError):
             raise self._garbage("/jobmanager/environment") from None
 
-    async def incarnation(self) -> str | None:
+    async def incarnation(self, max_age_s: float = 0.0) -> str | None:
         """Names this life of the JobManager: another value means that it was restarted and has forgotten its jobs.
 
         It is the folder that each JobManager process makes for itself at start (``web.tmpdir``, with a random name);
-        None where Flink runs without one, as in a test's mini cluster.
+        None where Flink runs without one, as in a test's mini cluster. With ``max_age_s`` an answer may be so old.
         """
-        return (await self.configuration()).get("web.tmpdir")
+        now = time.monotonic()
+        if self._incarnation is None or now - self._incarnation[0] >= max_age_s:
+            self._incarnation = now, (await self.configuration()).get("web.tmpdir")
+        return self._incarnation[1]
 
     async def jobmanager_metrics(self, names: Sequence[str]) -> dict[str, float | None]:
         """Metrics of the JobManager by name, for instance ``Status.JVM.Memory.Heap.Used`` (bytes)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
@@ -183,11 +184,9 @@ async def run(engine: TheEngine, job_id: JobId, restore_from: RestoreFrom = None
     """
     if restore_from is not None:
         return _outcome(job_id, await state.run_from(engine, job_id, restore_from))
-    started = await jobs.run(engine, job_id)
-    async with engine.database.read() as session:
-        unused = await state.left_unused(session, job_id, started)
+    started, savepoint = await asyncio.gather(jobs.run(engine, job_id), state.newest_savepoint(engine, job_id))
     answer = _outcome(job_id, started)
-    answer.msg = f"{unused} {answer.msg}".strip()
+    answer.msg = f"{state.left_unused(job_id, started, savepoint)} {answer.msg}".strip()
     return answer
 
 

@@ -559,12 +559,13 @@ async def _check_slots(
     needed = definition.execution.parallelism
     asked_at = time.monotonic()
     try:
-        overview = await flink.at(cluster.address).overview()
+        at = flink.at(cluster.address)
+        overview, _ = await asyncio.gather(at.overview(), at.incarnation())  # the start will ask for the latter
         room = Room(overview.slots_available, overview.slots_total, asked_at)
         too_large = 0 < room.total < needed
         if not too_large and (freed is None or room.free + freed >= needed):
             return room, []
-        holders = [job.name for job in await flink.at(cluster.address).jobs() if job.tasks.running]
+        holders = [job.name for job in await at.jobs() if job.tasks.running]
     except FlinkRestError as error:
         raise Unavailable(f"Cluster {cluster.name!r}: {error}") from error
     held = f", held by {', '.join(holders)}" if holders else ""

@@ -128,18 +128,21 @@ async def remove_savepoint(engine: Engine, job_id: int, savepoint_id: int) -> En
         return (await _entries(session, [found]))[0]
 
 
-async def left_unused(session: AsyncSession, job_id: int, started: Run) -> str:
-    """Tells whoever started a run without state of the job's newest savepoint; empty when there is nothing to tell."""
-    if started.spec.get("restore") is not None:
-        return ""
-    newest = await session.exec(
-        select(Savepoint)
-        .where(Savepoint.subject == subject_of(job_id), Savepoint.state == SavepointProgress.COMPLETED)
-        .order_by(col(Savepoint.id).desc())
-        .limit(1)
-    )
-    savepoint = newest.first()
-    if savepoint is None:
+async def newest_savepoint(engine: Engine, job_id: int) -> Savepoint | None:
+    """The job's newest savepoint that is complete."""
+    async with engine.database.read() as session:
+        newest = await session.exec(
+            select(Savepoint)
+            .where(Savepoint.subject == subject_of(job_id), Savepoint.state == SavepointProgress.COMPLETED)
+            .order_by(col(Savepoint.id).desc())
+            .limit(1)
+        )
+        return newest.first()
+
+
+def left_unused(job_id: int, started: Run, savepoint: Savepoint | None) -> str:
+    """Tells whoever started a run without state of the job's savepoint; empty when there is nothing to tell."""
+    if started.spec.get("restore") is not None or savepoint is None:
         return ""
     return (
         f"Started without state. The job's newest savepoint is {savepoint.path}: "

@@ -132,8 +132,7 @@ async def restart(
     outcome = await state.restart(engine, job_id, stop_mode(mode), native=native, restore_from=restore_from)
     msg = outcome.before.reason or "" if outcome.after is None and outcome.before is not None else ""
     if outcome.after is not None and restore_from is None:
-        async with engine.database.read() as session:
-            msg = await state.left_unused(session, job_id, outcome.after)
+        msg = state.left_unused(job_id, outcome.after, await state.newest_savepoint(engine, job_id))
     return Answer(msg=msg, data=_restarted(job_id, outcome))
 
 

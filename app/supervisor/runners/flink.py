@@ -67,6 +67,9 @@ _TURN_S = 5.0  # between two jobs in turn: observing is to cost a cluster little
 _FORGET_S = 600.0
 _CLOCKS_DIFFER_MS = 60_000
 
+_LIFE_S = 2.0
+"""How old the knowledge may be of which life of a cluster a run is submitted to."""
+
 _TAIL_CHARACTERS = 64 * 1024
 
 
@@ -153,7 +156,8 @@ class FlinkRunner:
     async def incarnation(self, run: Run) -> str | None:
         """See :meth:`stream_jobs.rest.Cluster.incarnation`."""
         try:
-            return await self._cluster(run).incarnation()
+            # Whoever starts a run has just asked; a life that has ended since counts as what it is, a restart.
+            return await self._cluster(run).incarnation(_LIFE_S)
         except (ClusterUnreachable, ClusterError) as error:
             raise Unreachable(str(error)) from error
 
