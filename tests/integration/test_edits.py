@@ -262,7 +262,8 @@ class Bench:
     endpoints: Endpoints
     tag: str
     admin: KafkaAdminClient
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS))
+    #: Fewer than there are: those of a job that has ended are not free at once.
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SLOTS - 2))
     several: asyncio.Lock = field(default_factory=asyncio.Lock)
     asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """The admin client takes one question at a time."""
