@@ -115,7 +115,7 @@ def outcome(found: Outcome, unchecked: str | None) -> TableOutcome:
 _STATE_IN_WORDS = {
     StateEffect.UNTOUCHED: "nothing that a job sees has changed",
     StateEffect.SURVIVES: "state survives: only what the table connects to has changed",
-    StateEffect.UNCERTAIN: "a job is planned anew then, and its state may not survive",
+    StateEffect.UNCERTAIN: "a job is planned anew then: /jobs/impact says what becomes of its state",
 }
 
 
