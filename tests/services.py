@@ -23,7 +23,7 @@ from tests.stack import shared_artifacts
 Json = dict[str, Any]
 Serve = Callable[..., Awaitable[tuple[httpx.AsyncClient, Service]]]
 """Starts the service with one family's routes only, in the test's own process: the fixture ``serve``."""
-START_S = 60.0
+START_S = 180.0
 
 
 class ServiceProcess:
