@@ -65,7 +65,9 @@ class Bench:
     async def run(self, job_id: int) -> Run:
         """A run of the job that is running."""
         async with self.database.write() as session:
-            made = await create_run(session, "flink", subject_of(job_id), {"flink_url": "http://flink", "slots": 2})
+            made = await create_run(
+                session, "flink", subject_of(job_id), {"flink_url": "http://flink", "queue": {"slots": 2}}
+            )
         begun = await self.store.begin_submission(made, None)
         assert begun is not None
         running = await self.store.move(begun, State.RUNNING)

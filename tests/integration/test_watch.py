@@ -100,7 +100,7 @@ def test_a_running_jobs_figures_are_in_metrics_and_leave_with_it(api: Api, airpo
     assert found["hlink_job_observation_age_seconds"][""] < 30
     assert abs(found["hlink_job_figures_timestamp_seconds"][""] - time.time()) < 30
 
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
     until(api, job_id, lambda found: found == {})
 
 
@@ -158,7 +158,7 @@ def test_a_target_is_told_of_a_failure_with_its_reason_and_of_the_recovery(
         ("FAILED", "SENT", 1),
     ]
     assert secret not in service.log.read_text() + str(api.ok("GET", "/notifications")) + str(sent)
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 def text_of(mail: EmailMessage) -> str:
@@ -188,7 +188,7 @@ def test_a_target_is_told_of_a_job_that_lags_and_when_it_has_come_up(
     assert f"records of {airport.events} yet, and had more than 50 before it" in lagging["message"]
     assert lagging["type"] == "warning"
     hook.wait_for(lambda one: one["title"] == f"Job 'job {airport.tag}' has recovered")
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 def test_a_target_is_told_once_of_a_job_that_is_restarted_again_and_again(
@@ -209,7 +209,7 @@ def test_a_target_is_told_once_of_a_job_that_is_restarted_again_and_again(
     restarts = figures(api, job_id)["hlink_job_restarts"][""]
     until(api, job_id, lambda found: found.get("hlink_job_restarts", {}).get("", 0) > restarts)
     assert [one["title"] for one in hook.received].count(title) == 1
-    api.ok("POST", f"/jobs/cancel/{job_id}")
+    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 def add_target(api: Api, airport: Airport, hook: Webhook, events: list[str], job_id: int) -> None:

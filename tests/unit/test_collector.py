@@ -46,7 +46,9 @@ class Bench:
             job = StoredJob(code="", name=f"job {next(self._codes)}", cluster_id=1, settings={})
             session.add(job)
             await session.flush()
-            made = await create_run(session, "flink", subject_of(job.id), {"flink_url": flink.address, "slots": 3})
+            made = await create_run(
+                session, "flink", subject_of(job.id), {"flink_url": flink.address, "queue": {"slots": 3}}
+            )
         store = Store(self.database, owner, 60)
         begun = await store.begin_submission(made, None)
         assert begun is not None

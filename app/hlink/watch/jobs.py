@@ -14,6 +14,7 @@ from app.database import now_ms
 from app.hlink.clusters.models import DELETED, Cluster
 from app.hlink.jobs.models import SUBJECT, StoredJob
 from app.supervisor import Run, State
+from app.supervisor.looks import seen_at
 
 _CHUNK = 500  # SQLite limits the parameters of a statement
 
@@ -55,7 +56,7 @@ class Jobs:
 
 async def watched(session: AsyncSession, owner: str, most: int) -> Jobs:
     """The jobs with a run that ``owner`` holds, and those that are unwell: ``most`` of each, the oldest first."""
-    columns = (Run.id, Run.subject, Run.external_id, Run.state, Run.spec, Run.observed_at, Run.restarts)
+    columns = (Run.id, Run.subject, Run.external_id, Run.state, Run.spec, seen_at(), Run.slots, Run.restarts)
     runs: Any = select(*columns).where(col(Run.subject).startswith(SUBJECT))  # type: ignore[call-overload]
     later = select(_Later.id).where(_Later.subject == Run.subject, _Later.id > Run.id).exists()
     now = (await session.exec(select(now_ms()))).one()
@@ -67,7 +68,7 @@ async def watched(session: AsyncSession, owner: str, most: int) -> Jobs:
 
     def made(rows: Sequence[Any]) -> list[Watched]:
         found = []
-        for run_id, subject, flink_job_id, state, spec, observed_at, restarts in rows:
+        for run_id, subject, flink_job_id, state, spec, observed_at, slots, restarts in rows:
             job_id, address = job_id_of(subject), str(spec.get("flink_url"))
             if job_id in names:
                 found.append(
@@ -80,7 +81,7 @@ async def watched(session: AsyncSession, owner: str, most: int) -> Jobs:
                         flink_job_id=flink_job_id,
                         state=State(state),
                         observed_age_s=None if observed_at is None else max(0, now - observed_at) / 1000,
-                        slots=spec.get("slots"),
+                        slots=slots,
                         restarts=restarts,
                     )
                 )
