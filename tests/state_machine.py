@@ -33,7 +33,6 @@ VARIABLE = "HLINK_STEPS"
 _STEPS_OF_EXAMPLE = 40
 _REST_EVERY = 12
 """Rest takes long, in simulated time too, and what is broken at rest is broken at the end of an example as well."""
-SHRINK = "NOSHRINK" not in os.environ
 
 steps = 0
 
@@ -220,7 +219,7 @@ def explore(new_database: Callable[[], URL], examples: int) -> None:
         deadline=None,
         database=None,
         derandomize="SEED" not in os.environ,
-        phases=(Phase.generate, *((Phase.shrink,) if SHRINK else ())),
+        phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
         print_blob=True,
     )
