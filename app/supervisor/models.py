@@ -36,7 +36,8 @@ class Run(SQLModel, table=True):
         Index("runs_of_subject", "subject", "id"),
         Index(
             "active_runs",
-            "lease_until",
+            # Not when the lease ends: an index on what is renewed every few seconds would be written each time.
+            "lease_owner",
             sqlite_where=text("ended_at IS NULL"),
             postgresql_where=text("ended_at IS NULL"),
         ),

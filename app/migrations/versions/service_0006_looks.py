@@ -10,6 +10,8 @@ down_revision = "service_0005"
 branch_labels = None
 depends_on = None
 
+_ACTIVE = sa.text("ended_at IS NULL")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -24,10 +26,14 @@ def upgrade() -> None:
     with op.batch_alter_table("run") as run:
         run.add_column(sa.Column("look_id", sa.BigInteger(), nullable=True))
         run.add_column(sa.Column("revision", sa.BigInteger(), server_default="0", nullable=False))
+        run.drop_index("active_runs")
+        run.create_index("active_runs", ["lease_owner"], sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
 
 
 def downgrade() -> None:
     with op.batch_alter_table("run") as run:
+        run.drop_index("active_runs")
+        run.create_index("active_runs", ["lease_until"], sqlite_where=_ACTIVE, postgresql_where=_ACTIVE)
         run.drop_column("revision")
         run.drop_column("look_id")
     op.drop_table("look")
