@@ -30,7 +30,7 @@ def test_given_a_running_job_when_it_is_updated_then_the_run_keeps_its_version_u
 
     changed = airport.job(f"SELECT k, 'changed', v FROM {airport.events}", jobDesc="now constant")
     answer = update(api, job_id, changed)
-    assert answer["msg"] == ("Stored as version 2. The job goes on with version 1 until it is canceled and run again.")
+    assert answer["msg"] == ("Stored as version 2. The job goes on with version 1 until it is restarted.")
     assert (answer["data"]["version"], answer["data"]["jobDesc"]) == ("2", "now constant")
     assert api.ok("GET", f"/jobs/{job_id}")["flinkJobId"] == first
     assert [(v["version"], v["running"]) for v in versions(api, job_id)] == [(2, False), (1, True)]

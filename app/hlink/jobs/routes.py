@@ -111,7 +111,7 @@ async def update(engine: TheEngine, view: JobView) -> Answer[ChangedJob]:
     """作业信息更新: the body is the whole definition, as for ``/jobs/addDO``, planned before it is stored.
 
     Everything may change while the job runs. The change is stored as a new version, the run keeps the version that it
-    was started from until the job is canceled and run again, and ``msg`` says so. ``impact`` says what a restart would
+    was started from until the job is restarted, and ``msg`` says so. ``impact`` says what a restart would
     make of the state that the job has; ``/jobs/impact`` says it beforehand.
     """
     return await _updated(engine, await jobs.update(engine, view))
@@ -306,7 +306,7 @@ def batch_answer(failed: Mapping[int, str], what: str) -> Answer[dict[str, Any]]
 async def _updated(engine: Engine, found: Updated) -> Answer[ChangedJob]:
     msg = f"Stored as version {found.version}." if found.is_new else f"Nothing was changed: version {found.version}."
     if found.running is not None and found.running != found.version:
-        msg += f" The job goes on with version {found.running} until it is canceled and run again."
+        msg += f" The job goes on with version {found.running} until it is restarted."
     impact = await impact_of.impact_of_version(engine, found.job.id, found.version)
     if impact is not None and not impact.restores:
         msg += f" {impact.summary}"
