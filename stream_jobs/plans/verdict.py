@@ -15,6 +15,7 @@ MAX_PARALLELISM = "pipeline.max-parallelism"
 PARALLELISM = "parallelism.default"
 BACKEND = "state.backend.type"
 _LARGEST_PARALLELISM = 32_768
+_UID = re.compile(r"(?:^|: )(\d+)_\S")
 
 
 class Verdict(StrEnum):
@@ -156,8 +157,9 @@ def judge(before: Setting | None, after: Setting, saved: Sequence[SavedOperator]
 
 
 def _number(uid: str) -> int | None:
-    number, _, rest = uid.partition("_")
-    return int(number) if rest and number.isdecimal() else None
+    """Of ``4_group-aggregate``, and of ``Sink Committer: 5_sink``."""
+    found = _UID.search(uid)
+    return int(found[1]) if found else None
 
 
 def _foreign(one: SavedOperator) -> OperatorVerdict:

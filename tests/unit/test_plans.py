@@ -305,6 +305,15 @@ def test_given_a_sink_without_transactions_when_it_is_removed_then_nothing_is_lo
     assert (found.restores, found.unclaimed) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("uid", "number"),
+    [("4_group-aggregate", 4), ("Sink Committer: 5_sink", 5), ("own", None), ("", None)],
+)
+def test_the_number_of_a_saved_operator_is_in_its_uid(uid: str, number: int | None) -> None:
+    (found,) = saved_operators([{"uid": uid, "name": "x", "size": 1}])
+    assert found.number == number
+
+
 @pytest.mark.parametrize(("parallelism", "groups"), [(1, 128), (85, 128), (86, 256), (30_000, 32_768)])
 def test_the_number_of_key_groups_is_flinks_own(parallelism: int, groups: int) -> None:
     assert default_max_parallelism(parallelism) == groups
