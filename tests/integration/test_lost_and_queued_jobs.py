@@ -80,7 +80,7 @@ class Counting:
         sink = api.postgresql(
             f"counts_{tag}", "sink", self.table, {"k": "STRING", "n": "BIGINT"}, primary_key="k", flush_interval="100"
         )
-        sql = f"INSERT INTO counts_{tag} {hint} SELECT k, COUNT(*) FROM rows_{tag} GROUP BY k"
+        sql = f"SELECT k, COUNT(*) FROM rows_{tag} {hint} GROUP BY k"
         body = api.job(self.name, [source], {sink: sql}, checkpointInterval=300, **settings)
         self.id = int(api.ok("POST", "/jobs/addDO", json=body | ({"clusterId": cluster} if cluster else {}))["id"])
 
@@ -293,7 +293,7 @@ def test_given_a_batch_of_jobs_that_together_need_too_much_then_none_fails_and_a
 def test_given_an_operator_that_is_more_parallel_than_the_job_then_its_slots_are_counted(
     flink: Flink, counting: Make
 ) -> None:
-    wide, next_one = counting(hint="/*+ OPTIONS('sink.parallelism' = '7') */"), counting(parallelism=2)
+    wide, next_one = counting(hint="/*+ OPTIONS('scan.parallelism' = '7') */"), counting(parallelism=2)
     wide.start()
     overview = flink.get("/overview")
 

@@ -267,6 +267,7 @@ async def test_given_a_job_that_ended_by_its_savepoint_when_a_cancel_came_after_
     run = run_on(flink, state=State.STOPPING, stop_token=TOKEN, stop_mode=StopMode.CANCEL)
     has(flink, job(run, "FINISHED", end_time=5))
     has_details(flink, run)
+    flink.by_path[f"/jobs/{run.external_id}/status"] = {"status": "FINISHED"}
     flink.by_path[f"/jobs/{run.external_id}/savepoints/{TOKEN}"] = {
         "status": {"id": "COMPLETED"},
         "operation": {"location": f"file:/savepoints/{TOKEN}/savepoint-1"},
