@@ -36,7 +36,9 @@ _REST_EVERY = 12
 
 steps = 0
 
-subjects = st.sampled_from(("job:1", "job:2"))
+_SUBJECTS = ("job:1", "job:2")
+
+subjects = st.sampled_from(_SUBJECTS)
 places = st.sampled_from((0, 1))
 numbers = st.integers(0, 3)
 pauses = st.sampled_from((0.0, 0.05, 0.3, 1.0, 1.0, 2.5, 6.0, 12.0))
@@ -55,6 +57,9 @@ class SupervisorMachine(RuleBasedStateMachine):
         self.world = World(type(self).new_database(), seed)
         self.world.start(0)
         self.world.start(1)
+        for subject in _SUBJECTS:
+            self.world.create(subject)
+        self.world.pause(4.0)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
