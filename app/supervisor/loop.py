@@ -65,6 +65,8 @@ _LOOKS_S = (0.003, 0.003, 0.003, 0.003, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.3
 """Pauses between the looks after a submission or a request to stop, which mostly take effect within a moment."""
 _LOOKS_AT_STOP_S = (*[0.01] * 100, *[0.02] * 50, *[0.05] * 40)
 """The same while a savepoint is made at whose end somebody's job is down: four seconds, then the ticks go on."""
+_LOOKS_AT_ATTEMPT = 50
+"""After how many of them it is asked how the attempt itself has come out."""
 
 
 _AT_ONCE = 50
@@ -867,16 +869,16 @@ class Supervisor:
 
     # Stopping
 
-    async def _bring_down(self, runner: Runner, run: Run, now: int) -> None:
-        """One step towards a stop: begin an attempt, or see how far it has come."""
+    async def _bring_down(self, runner: Runner, run: Run, now: int) -> bool:
+        """One step towards a stop: begin an attempt, or see how far it has come. Returns whether it is under way."""
         mode = run.stop_mode or StopMode.CANCEL
         begins = run.stop_token is None
         if begins:
             if now - (run.stop_attempted_at or 0) < min(backoff_s(run.stop_attempts), _STOP_PAUSE_S) * 1000:
-                return
+                return False
             begun = await self._store.begin_stop(run)
             if begun is None:
-                return
+                return False
             run, mode = begun, begun.stop_mode or mode
             crash_point("stop.begun")
         place = runner.place(run)
@@ -885,7 +887,7 @@ class Supervisor:
         except Unreachable as unreachable:
             self._note_unreachable(place, unreachable)
             await self._store.explain(run, f"Not stopped yet: {place} does not answer ({unreachable})")
-            return
+            return False
         crash_point("stop.asked")
         noted: Run | None = run
         if report.savepoint is not None and report.savepoint != run.savepoint:
@@ -900,9 +902,27 @@ class Supervisor:
             )
             await self._store.record_failed_stop(run, report.cause or "no cause was given", gives_up=gives_up)
         crash_point("stop.noted")
-        if begins and noted is not None and report.outcome is not Outcome.FAILED:
-            pauses = _LOOKS_AT_STOP_S if noted.successor is not None else _LOOKS_S
-            await self._watch(runner, noted, lambda run: run.state.ended, pauses)
+        if noted is None or report.outcome is Outcome.FAILED:
+            return False
+        if begins:
+            await self._watch_stop(runner, noted)
+        return True
+
+    async def _watch_stop(self, runner: Runner, run: Run) -> None:
+        """Look at a run that is being stopped until it has ended, for a moment."""
+
+        def ended(run: Run) -> bool:
+            return run.state.ended
+
+        if run.successor is None:
+            await self._watch(runner, run, ended)
+            return
+        await self._watch(runner, run, ended, _LOOKS_AT_STOP_S[:_LOOKS_AT_ATTEMPT])
+        # An attempt that came to nothing at once is to be told, and repeated, before all the looks are over.
+        held = await self._store.hold_one(run.id)
+        for current in held.runs:
+            if current.stop_token == run.stop_token and await self._bring_down(runner, current, held.now):
+                await self._watch(runner, current, ended, _LOOKS_AT_STOP_S[_LOOKS_AT_ATTEMPT:])
 
     # Savepoints
 

@@ -515,20 +515,25 @@ def test_given_a_schedule_then_savepoints_are_made_by_the_clock_and_skipped_whil
     assert (made["cron"], made["timeZone"], made["native"]) == ("* * * * *", "Asia/Shanghai", True)
     assert counting.id in [one["jobId"] for one in api.ok("GET", "/jobs/savepoints/schedules")]
 
+    view = api.ok("GET", f"/jobs/{counting.id}")
+    tables = [{"dsId": one["dsId"], "runSql": one["runSql"]} for one in view["jobDsVOS"]]
+    body = {"jobName": f"idle {counting.tag}", "clusterId": view["clusterId"], "jobType": 0, "jobDsVOS": tables}
+    idle = f"/jobs/{api.ok('POST', '/jobs/addDO', json=body)['id']}/savepoints"
+    api.ok("PUT", f"{idle}/schedule", json={"cron": "* * * * *"})
+
     deadline = time.monotonic() + 120
     while not (found := counting.savepoints()) or found[0]["state"] == "PENDING":
         assert time.monotonic() < deadline, api.ok("GET", path)
         time.sleep(0.5)
     assert (found[0]["purpose"], found[0]["format"], found[0]["state"]) == ("SCHEDULE", "NATIVE", "COMPLETED")
-    api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
-    number = len(counting.savepoints())
-    while "skipped" not in (outcome := api.ok("GET", path)["lastOutcome"]):
-        assert time.monotonic() < deadline + 120, outcome
+    while "skipped" not in (outcome := api.ok("GET", f"{idle}/schedule")["lastOutcome"] or ""):
+        assert time.monotonic() < deadline, outcome
         time.sleep(0.5)
     assert "a savepoint can be made of what runs" in outcome
-    assert len(counting.savepoints()) == number
-    api.ok("DELETE", path)
-    assert api.ok("GET", path) is None
+    assert api.ok("GET", idle) == []
+    for schedule in (path, f"{idle}/schedule"):
+        api.ok("DELETE", schedule)
+        assert api.ok("GET", schedule) is None
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ class Kafka(Component):
 
     def _format(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        cluster = _cluster_id()
         command = self._java("kafka-format", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
         command += ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", self._properties]
         done = subprocess.run(
@@ -169,3 +169,10 @@ def kafka_complaint(bootstrap: str, timeout: float = 3.0) -> str | None:
     finally:
         admin.close()
     return None if brokers else "has no live broker yet"
+
+
+def _cluster_id() -> str:
+    """A random id as Kafka makes them: never with a dash first, which its tool would take for an option."""
+    while (made := urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
