@@ -12,7 +12,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import InvalidInput, Problem, Unavailable
 from app.hlink.jobs.models import JAR, JobMessage, JobVersion, subject_of
-from app.hlink.jobs.submission import LEAVES, state_at
+from app.hlink.jobs.recovery import state_at
+from app.hlink.jobs.submission import LEAVES
 from app.supervisor import Run, Savepoint, latest_runs
 from stream_jobs.planner.client import PlannerError
 from stream_jobs.plans.graph import UnreadablePlan

@@ -12,9 +12,8 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.hlink.jobs.models import JobVersion, StoredJob, subject_of
-from app.hlink.jobs.recovery import checkpoint_folder
+from app.hlink.jobs.recovery import checkpoint_folder, state_at
 from app.hlink.jobs.service import Engine, RunFailed
-from app.hlink.jobs.submission import state_at
 from app.supervisor import Desired, Run, Savepoint, SavepointProgress, State, StopMode, latest_runs
 from stream_jobs.planner.client import PlannerError
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from typing import Any
 
 from app.database import Database
 from app.hlink.jobs.models import JobVersion
@@ -28,15 +30,23 @@ class LeftStates:
             if folder is None:
                 return None
             wanted = f"{folder}/{run.external_id}/chk-0"
-        is_checkpoint = wanted.rstrip("/").rpartition("/")[2].startswith("chk-")
-        ask = self._planner.newest_checkpoint if is_checkpoint else self._planner.inspect_savepoint
         try:
-            found = await ask(wanted)
+            found = await state_at(self._planner, wanted)
         except PlannerError as error:
             raise Unreachable(str(error)) from error
         if path is None and not found["complete"]:
             return None  # there was none
         return LeftState(str(found.get("path", wanted)), found["complete"], found.get("reason"))
+
+
+async def state_at(planner: Planner, path: str) -> Mapping[str, Any]:
+    """What the files of a savepoint say, or those of the newest checkpoint of the job that a noted one is of.
+
+    As :meth:`~stream_jobs.planner.client.Planner.inspect_savepoint` and ``newest_checkpoint``; raises PlannerError.
+    """
+    is_checkpoint = path.rstrip("/").rpartition("/")[2].startswith("chk-")
+    found: Mapping[str, Any] = await (planner.newest_checkpoint if is_checkpoint else planner.inspect_savepoint)(path)
+    return found
 
 
 async def checkpoint_folder(database: Database, clusters: Clusters, run: Run) -> str | None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import Any
 from urllib.parse import urlsplit
 
 from sqlmodel import col, select
@@ -17,7 +16,7 @@ from app.errors import NotFound
 from app.hlink.clusters import service as clusters
 from app.hlink.jars.service import bring
 from app.hlink.jobs.models import JAR, JobTableLink, JobVersion
-from app.hlink.jobs.recovery import LeftStates
+from app.hlink.jobs.recovery import LeftStates, state_at
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
@@ -218,16 +217,6 @@ async def _version_of(session: AsyncSession, run: Run) -> JobVersion:
 async def _tables_of(session: AsyncSession, version: JobVersion) -> Collection[StoredTable]:
     links = (await session.exec(select(JobTableLink).where(col(JobTableLink.job_id) == version.job_id))).all()
     return (await tables.find_all(session, [link.table_id for link in links])).values()
-
-
-async def state_at(planner: Planner, path: str) -> Mapping[str, Any]:
-    """What the files of a savepoint say, or those of the newest checkpoint of the job that a noted one is of.
-
-    As :meth:`~stream_jobs.planner.client.Planner.inspect_savepoint` and ``newest_checkpoint``; raises PlannerError.
-    """
-    is_checkpoint = path.rstrip("/").rpartition("/")[2].startswith("chk-")
-    found: Mapping[str, Any] = await (planner.newest_checkpoint if is_checkpoint else planner.inspect_savepoint)(path)
-    return found
 
 
 async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -> dict[str, str]:
