@@ -29,7 +29,7 @@ demo: .venv/.installed ## a year of real flights as a stream, live; ONCE=1 check
 	@$(BIN)/hlink demo $(if $(ONCE),--once) $(if $(RATE),--rate $(RATE))
 
 test: setup ## all tests, on an embedded stack of their own (HLINK_TEST_STACK=containers: on containers)
-	@$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.installed ## style, types, imports
 	@$(BIN)/ruff check .

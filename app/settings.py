@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     """How often the supervisor looks at its runs."""
     lease_s: Seconds = 10.0
     """How long a replica holds a run without renewing: a dead replica's runs move within ``lease_s + tick_s``."""
-    lost_after_s: Annotated[float, Field(ge=0)] = 5.0
+    lost_after_s: Annotated[float, Field(ge=0)] = 2.0
     """How long a reachable cluster must not know a run before the run is called LOST."""
     stop_s: Seconds = 120.0
     """How long a stop with savepoint waits for a job whose tasks do not all run, before it is given up."""

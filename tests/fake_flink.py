@@ -24,6 +24,7 @@ from app.supervisor import Run
 from app.supervisor.runners.base import (
     AlreadySubmitted,
     Inspection,
+    LeftState,
     SubmissionRefused,
     SubmissionUncertain,
     Unreachable,
@@ -39,6 +40,8 @@ _OPERATIONS_KEPT_S = 300.0
 _CHECKPOINT_EVERY_S = 7.0
 _BEGINS_S = 1.5
 """How long a job is being set up."""
+
+SLOTS = 8
 
 LIVE = ("INITIALIZING", "RUNNING", "RESTARTING", "CANCELLING")
 
@@ -142,6 +145,8 @@ class FakeFlink:
     faults: deque[Fault] = field(default_factory=deque)
     submission_faults: deque[SubmissionFault] = field(default_factory=deque)
     savepoint_faults: deque[SavepointFault] = field(default_factory=deque)
+    slots: int = SLOTS
+    """Each job that runs takes one; those that run already are not counted out when there are fewer."""
     cut: Fault | None = None
     """What happens to every request until it is healed."""
     cached: dict[str, tuple[float, Any]] = field(default_factory=dict)
@@ -196,6 +201,7 @@ class FakeFlink:
     def heal(self) -> None:
         """No more faults; what never ends is given up."""
         self.cut = None
+        self.slots = SLOTS
         self.faults.clear()
         self.submission_faults.clear()
         self.savepoint_faults.clear()
@@ -268,7 +274,8 @@ class FakeFlink:
                 {"key": "execution.checkpointing.savepoint-dir", "value": "file:/savepoints"},
             ]
         if path == "/overview":
-            slots = {"taskmanagers": 1, "slots-total": 8, "slots-available": 8 - len(self.live())}
+            free = max(0, self.slots - len(self.live()))
+            slots = {"taskmanagers": min(1, self.slots), "slots-total": self.slots, "slots-available": free}
             counts = dict.fromkeys(("jobs-running", "jobs-finished", "jobs-cancelled", "jobs-failed"), 0)
             return 200, {"flink-version": "2.3.0", **slots, **counts}
         if path == "/savepoint-disposal":
@@ -488,6 +495,19 @@ class FakeSubmitter:
         for path in [path for path in self._flink.disk if f"{folder}/" in path]:
             del self._flink.disk[path]
         return None
+
+    async def left_state(self, run: Run, path: str | None) -> LeftState | None:
+        """What a run left; of a checkpoint that was noted the newest of the same job."""
+        flink = self._flink
+        if flink.chance.random() < 0.1:
+            raise Unreachable("no planner is ready")
+        folder = f"/checkpoints/{run.external_id}" if path is None else path.rpartition("/")[0]
+        if path is None or "/chk-" in path:
+            path = next((one for one in reversed(flink.disk) if one.rpartition("/")[0].endswith(folder)), path)
+        if path is None:
+            return None
+        kept = flink.disk.get(path)
+        return LeftState(path, True) if kept and kept.whole else LeftState(path, False, "it is not there, or not whole")
 
     def _sending(self, run: Run, restore: str | None) -> Callable[[], bool | None]:
         life = self._flink.life

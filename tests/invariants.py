@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from app.supervisor import Desired, Event, Run, Savepoint, SavepointProgress, State
+from app.supervisor.recovery import Policy
 from app.supervisor.runners.flink import SEEN
 from app.supervisor.transitions import ALLOWED, Seen
 from tests.fake_flink import FakeFlink
@@ -125,6 +126,9 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
             continue
         assert before.state.ended, f"{_name(run)} follows {_name(before)}, which is {before.state}"
         restore = run.spec.get("restore")
+        if run.recovery is not None:
+            _check_recovery(facts, run, before)
+            continue
         if before.state is State.FINISHED:
             assert before.savepoint, f"{_name(run)} follows {_name(before)}, which ended without a savepoint"
             assert restore == before.savepoint, f"{_name(run)} goes on from {restore}, not from {before.savepoint}"
@@ -134,6 +138,19 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
         assert restore is None or restore in made or f"/checkpoints/{before.external_id}/" in restore, (
             f"{_name(run)} follows {_name(before)} and goes on from {restore}"
         )
+
+
+def _check_recovery(facts: Facts, run: Run, before: Run) -> None:
+    policy = Policy.in_spec(before.spec)
+    assert before.state in policy.of, f"{_name(run)} follows {_name(before)}, which is {before.state}, by itself"
+    assert before.desired is Desired.RUNNING, f"{_name(run)} was started again, and {_name(before)} was to stop"
+    restore, begun = run.spec.get("restore"), run.state is not State.CREATED and run.attempts > 0
+    if begun and restore is None:
+        assert policy.without_state, f"{_name(run)} was started again without state"
+    if restore is not None:
+        own = {f"/checkpoints/{one.external_id}/" for one in facts.runs if one.subject == run.subject}
+        made = {savepoint.path for savepoint in facts.savepoints if savepoint.subject == run.subject}
+        assert restore in made or any(folder in restore for folder in own), f"{_name(run)} goes on from {restore}"
 
 
 # When everything is well again
@@ -163,6 +180,17 @@ def the_status_is_flinks(facts: Facts) -> None:
         seen = SEEN[job.state]
         expected = State.RUNNING if seen is Seen.RUNNING else State(seen)
         assert run.state is expected, f"{_name(run)} is {run.state} ({run.reason}), on Flink it is {job.state}"
+
+
+def what_was_lost_goes_on(facts: Facts) -> None:
+    """A run that was lost with its JobManager has a successor when its policy says so, or says why it has none."""
+    gone = {entry.job.id for entry in facts.flink.ledger if entry.what == _GONE}
+    for run in facts.newest.values():
+        if run.state is State.LOST and run.external_id in gone and State.LOST in Policy.in_spec(run.spec).of:
+            told = [event.message or "" for event in facts.events[run.id]]
+            assert run.desired is Desired.STOPPED or any("Not started again" in words for words in told), (
+                f"{_name(run)} was lost ({run.reason}) and is not started again: {told}"
+            )
 
 
 def every_savepoint_is_settled(facts: Facts) -> None:
@@ -210,6 +238,7 @@ ALWAYS = (
 AT_REST = (
     what_is_desired_is_so,
     the_status_is_flinks,
+    what_was_lost_goes_on,
     every_savepoint_is_settled,
     a_stop_with_savepoint_has_one,
 )

@@ -99,9 +99,24 @@ class SimulatedDatabase(Database):
         super().__init__(url)
         self._chance = chance
         self._clock = clock
+        self._drivers: list[Any] = []
+        event.listen(self.engine.sync_engine, "connect", self._note_driver)
         if self.is_sqlite:
             self._turn = turn
             event.listen(self.engine.sync_engine, "connect", _clock_of_sqlite(clock))
+
+    def _note_driver(self, connection: Any, _record: Any) -> None:
+        self._drivers.append(connection.driver_connection)
+
+    async def close(self) -> None:
+        """Also what tasks that were killed in a transaction have left open, as the end of a process would."""
+        await super().close()
+        for driver in self._drivers:
+            if not self.is_sqlite:
+                driver.pgconn.finish()
+            elif driver._connection is not None:
+                driver._connection.close()
+        self._drivers.clear()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase
@@ -22,9 +23,9 @@ from hypothesis.stateful import (
 )
 from sqlalchemy.engine import URL
 
-from app.supervisor import StopMode
+from app.supervisor import State, StopMode
 from app.supervisor.faults import POINTS
-from tests.fake_flink import FakeFlink, Fault, Job, SavepointFault, SubmissionFault
+from tests.fake_flink import ADDRESS, SLOTS, FakeFlink, Fault, Job, SavepointFault, SubmissionFault
 from tests.world import World
 
 VARIABLE = "HLINK_STEPS"
@@ -41,6 +42,20 @@ _SUBJECTS = ("job:1", "job:2")
 subjects = st.sampled_from(_SUBJECTS)
 places = st.sampled_from((0, 1))
 numbers = st.integers(0, 3)
+policies = st.sampled_from(
+    (
+        {},
+        {"recovery": {"of": [State.LOST]}},
+        {"recovery": {"of": [State.LOST]}},
+        {"recovery": {"of": [State.LOST, State.FAILED]}},
+        {"recovery": {"of": [State.LOST], "without_state": True}},
+    )
+)
+queues = st.sampled_from(
+    ({}, *({"queue": {"place": ADDRESS, "slots": 1, "priority": priority, "wait_s": None}} for priority in (0, 1)))
+)
+specs = st.builds(lambda policy, queue: {**policy, **queue}, policies, queues)
+"""What a job's run is to be told of its recovery and its place in the queue."""
 pauses = st.sampled_from((0.0, 0.05, 0.3, 1.0, 1.0, 2.5, 6.0, 12.0))
 
 
@@ -90,9 +105,9 @@ class SupervisorMachine(RuleBasedStateMachine):
 
     # What users do
 
-    @rule(subject=subjects, told=st.sampled_from((True, True, True, False)), pause=pauses)
-    def run(self, subject: str, told: bool, pause: float) -> None:
-        self.world.create(subject, told=told)
+    @rule(subject=subjects, told=st.sampled_from((True, True, True, False)), spec=specs, pause=pauses)
+    def run(self, subject: str, told: bool, spec: dict[str, Any], pause: float) -> None:
+        self.world.create(subject, told=told, **spec)
         self.world.pause(pause)
 
     @rule(subject=subjects, pause=pauses)
@@ -110,9 +125,9 @@ class SupervisorMachine(RuleBasedStateMachine):
         self.world.request_stop(subject, mode)
         self.world.pause(pause)
 
-    @rule(subject=subjects, pause=pauses)
-    def restart(self, subject: str, pause: float) -> None:
-        self.world.request_restart(subject)
+    @rule(subject=subjects, spec=specs, pause=pauses)
+    def restart(self, subject: str, spec: dict[str, Any], pause: float) -> None:
+        self.world.request_restart(subject, **spec)
         self.world.pause(pause)
 
     @rule(subject=subjects, pause=pauses)
@@ -178,6 +193,27 @@ class SupervisorMachine(RuleBasedStateMachine):
     @rule(pause=pauses)
     def the_jobmanager_dies(self, pause: float) -> None:
         self.world.flink.restart()
+        self.world.pause(pause)
+
+    @rule(
+        subject=subjects,
+        fault=st.sampled_from((SubmissionFault.NOT_SENT, SubmissionFault.SENT, SubmissionFault.ARRIVES_LATE)),
+        spec=specs,
+        after=st.sampled_from((0.1, 0.7, 1.5)),
+        pause=pauses,
+    )
+    def the_jobmanager_dies_after_a_submission(
+        self, subject: str, fault: SubmissionFault, spec: dict[str, Any], after: float, pause: float
+    ) -> None:
+        self.world.flink.submission_faults.append(fault)
+        self.world.create(subject, **spec)
+        self.world.pause(after)
+        self.world.flink.restart()
+        self.world.pause(pause)
+
+    @rule(slots=st.sampled_from((0, 1, 1, 2, SLOTS)), pause=pauses)
+    def taskmanagers_come_and_go(self, slots: int, pause: float) -> None:
+        self.world.flink.slots = slots
         self.world.pause(pause)
 
     @rule(pause=pauses)

@@ -220,10 +220,10 @@ class World:
 
         self._kick(self._allowed(ask()))
 
-    def request_restart(self, subject: str) -> None:
+    def request_restart(self, subject: str, **spec: Any) -> None:
         async def ask() -> Run | None:
             async with self.database.write() as session:
-                return await request_restart(session, subject, {"flink_url": ADDRESS})
+                return await request_restart(session, subject, {"flink_url": ADDRESS, **spec})
 
         self._kick(self._allowed(ask()))
 

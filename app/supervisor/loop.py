@@ -96,7 +96,7 @@ class Pace:
 
     tick_s: float = 1.0
     lease_s: float = 10.0
-    lost_after_s: float = 5.0
+    lost_after_s: float = 2.0
     """How long a reachable place must not know a run before the run is LOST."""
     grace_s: float = 30.0
     """How long a submission whose submitter died may still arrive."""

@@ -84,8 +84,9 @@ class Standing:
             said.append("no TaskManager is there")
         elif self.needed > self.room.total:
             said.append("they are too few in all: add a TaskManager, or cancel it and lower its parallelism")
-        if self.promised:
-            said.append(f"up to {self.promised} of them are for jobs that were just started")
+        if self.promised and self.room.free:
+            taken = min(self.promised, self.room.free)
+            said.append(f"up to {taken} of these are for jobs that were just started")
         if self.holders:
             said.append(f"the others are held by {_listed([_counted(*one) for one in self.holders])}")
         if self.ahead:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-SERVICE = {"HLINK_TICK_S": "0.5", "HLINK_LEASE_S": "3", "HLINK_LOST_AFTER_S": "1", "HLINK_PLANNER_TIMEOUT_S": "20"}
-"""The service's settings: a dead replica's runs move within lease and tick, before the API may be called wrong."""
+SERVICE = {
+    "HLINK_TICK_S": "0.5",
+    "HLINK_LEASE_S": "3",
+    "HLINK_PLANNER_TIMEOUT_S": "20",
+    "HLINK_RECOVERIES": "1000",
+    "HLINK_RECOVERY_PAUSE_S": "0.5",
+}
+"""The service's settings: a dead replica's runs move within lease and tick, before the API may be called wrong, and
+jobs are started again by themselves however often they are lost."""
 
 CONTRADICTION_S = 5.0
 """How long the API may say something else than Flink, while both answer."""
@@ -16,11 +23,11 @@ STARTS_WITHIN_S = 240.0
 WELL_AGAIN_S = 400.0
 """How long the service and its jobs may take until all is well after the last fault, on a busy machine."""
 
-RECOVERS_ALONE_S = 6.0
-"""How long a job that ended by a fault is left to the service, before it is restarted by hand."""
+STAYS_STOPPED_S = 6.0
+"""How long a job that a user has stopped is left like that, before the user restarts it."""
 
-RUNNING, SUBMITTING = 1, 9
-"""Published codes of a job's status; 0, 2 and 3 are those of a job that does not run."""
+RUNNING, STOPPED, SUBMITTING = 1, 2, 9
+"""Published codes of a job's status; 0 and 3 are those of a job that has ended or failed."""
 
 LIVE = frozenset({"INITIALIZING", "CREATED", "RUNNING", "RESTARTING", "FAILING", "RECONCILING", "CANCELLING"})
 """Flink's words for a job that has not ended."""

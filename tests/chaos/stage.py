@@ -151,29 +151,33 @@ class Stage:
     # After a fault
 
     def until_all_is_well(self, within_s: float = expected.WELL_AGAIN_S) -> None:
-        """Wait until every job runs, as it is to, and restart those that do not come back by themselves.
+        """Wait until every job runs, as it is to, with what an operator does meanwhile.
 
-        Raises ``AssertionError`` when that takes too long.
+        Components of the stack that have ended are started again, and jobs that were stopped by request; those that
+        failed or were lost have to come back by themselves. Raises ``AssertionError`` when that takes too long.
         """
         for thread in self._requests:
             thread.join(120)
         self._requests.clear()
         deadline = time.monotonic() + within_s
-        down_since: dict[int, float] = {}
+        stopped_since: dict[int, float] = {}
         while True:
+            if self.stack.endpoints() is None:
+                self.say("   a component of the stack has ended and is started again")
+                self.repair()
             unwell = [work for work in self.works.all if not self.watcher.is_well(work)]
             if not unwell:
                 return
             now = time.monotonic()
             for work in unwell:
                 told = self.watcher.status(self.replicas[0].url, work)
-                if told is None or told[0] in (expected.RUNNING, expected.SUBMITTING):
-                    down_since.pop(work.id, None)
-                elif now - down_since.setdefault(work.id, now) > expected.RECOVERS_ALONE_S:
+                if told is None or told[0] != expected.STOPPED:
+                    stopped_since.pop(work.id, None)
+                elif now - stopped_since.setdefault(work.id, now) > expected.STAYS_STOPPED_S:
                     answer = self.request("POST", f"/jobs/restart/{work.id}")
                     if answer is not None and not answer["success"]:
                         self.say(f"   {work.name} is not restarted: {answer['msg']}")
-                    down_since.pop(work.id, None)
+                    stopped_since.pop(work.id, None)
             if now > deadline:
                 said = [
                     f"{work.name}: {self.watcher.status(self.replicas[0].url, work)}, Flink has "

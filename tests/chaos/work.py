@@ -167,6 +167,8 @@ class Works:
                 restartStrategy=1,
                 restartAttempts=1_000_000,
                 delayInterval=1,
+                # And the service's, whatever a job ended by.
+                recover="failed",
             )
             job_id = int(api.ok("POST", "/jobs/addDO", json=body)["id"])
             self.all.append(Work(job_id, f"chaos {name}", parallelism, *checks[name]))

@@ -20,6 +20,8 @@ from tests.services import Api, Json, running_service
 from tests.stack import shared_artifacts
 
 LONG_S = 180.0
+_COUNTED_S = 3.5
+"""After what time a job's slots are surely those that its cluster counts as taken."""
 
 
 class Flink:
@@ -249,6 +251,7 @@ def test_given_jobs_that_need_more_slots_than_there_are_then_they_wait_and_start
 ) -> None:
     first, second = counting(parallelism=6), counting(parallelism=4)
     first.start()
+    time.sleep(_COUNTED_S)
     began = time.monotonic()
     answer = first.api.call("POST", f"/jobs/run/{second.id}")
 

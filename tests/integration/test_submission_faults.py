@@ -31,11 +31,10 @@ _FAST = {"HLINK_TICK_S": "0.3", "HLINK_LEASE_S": "2", "HLINK_PLANNER_TIMEOUT_S":
 class Prepared:
     """A service with one job, which each test runs anew."""
 
-    def __init__(self, home: Path, endpoints: Endpoints, body_of: Callable[[Api], Json], flink_name: str = "") -> None:
+    def __init__(self, home: Path, endpoints: Endpoints, body_of: Callable[[Api], Json]) -> None:
         self.service = ServiceProcess(home, _FAST).start()
         self.api = Api(self.service.url, endpoints)
         self.body = body_of(self.api)
-        self.name = flink_name or self.body["jobName"]
         self.job_id = self.api.ok("POST", "/jobs/addDO", json=self.body)["id"]
         self.before: set[str] = set()
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
@@ -50,7 +49,11 @@ class Prepared:
 
     def new_flink_jobs(self) -> list[Json]:
         """What Flink got since the last test."""
-        return [job for job in self.api.flink_jobs(self.name) if job["jid"] not in self.before]
+        return [job for job in self.all_flink_jobs() if job["jid"] not in self.before]
+
+    def all_flink_jobs(self) -> list[Json]:
+        """What Flink knows of this job, in any state."""
+        return self.api.flink_jobs(self.body["jobName"])
 
     def savepoints(self) -> list[Json]:
         """The job's savepoints, oldest first, but for attempts that came to nothing because it had just started."""
@@ -74,6 +77,34 @@ class Prepared:
         if self.api.status(self.job_id) in (1, 9):
             self.api.call("POST", f"/jobs/cancel/{self.job_id}?mode=none")
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
+
+
+class PreparedProgram(Prepared):
+    """The job is a program in a jar, which names its Flink jobs itself: others' may be called the same."""
+
+    def __init__(self, home: Path, endpoints: Endpoints, words: Path) -> None:
+        self._input = f"file://{words}"
+        super().__init__(home, endpoints, self._body)
+
+    def _body(self, api: Api) -> Json:
+        artifacts.fetch(["examples"], shared_artifacts())
+        (jar,) = artifacts.paths("examples", shared_artifacts())
+        answer = api.ok("POST", "/jars/upload", files={"jarfile": (jar.name, jar.read_bytes())})
+        return {
+            "jobName": "killed program",
+            "jobType": 1,
+            "clusterId": api.cluster(),
+            "useJar": answer["filename"],
+            "program": f"--input {self._input} --discovery-interval 1s",
+        }
+
+    def all_flink_jobs(self) -> list[Json]:
+        return [job for job in self.api.flink_jobs("WordCount") if self._input == self._input_of(job["jid"])]
+
+    def _input_of(self, flink_job_id: str) -> str | None:
+        found = httpx.get(f"{self.api.endpoints.flink_url}/jobs/{flink_job_id}/config", timeout=30).json()
+        path: str | None = found["execution-config"]["user-config"].get("input")
+        return path
 
 
 @pytest.fixture(scope="module")
@@ -133,24 +164,9 @@ def test_killed_at_each_step_of_a_cancel(prepared: Prepared, point: str) -> None
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Prepared]:
-    """A job that is a program in a jar."""
-    home = tmp_path_factory.mktemp("killed-jar")
     words = tmp_path_factory.mktemp("words")
     words.chmod(0o755)
-    artifacts.fetch(["examples"], shared_artifacts())
-    (jar,) = artifacts.paths("examples", shared_artifacts())
-
-    def body_of(api: Api) -> Json:
-        answer = api.ok("POST", "/jars/upload", files={"jarfile": (jar.name, jar.read_bytes())})
-        return {
-            "jobName": "killed program",
-            "jobType": 1,
-            "clusterId": api.cluster(),
-            "useJar": answer["filename"],
-            "program": f"--input file://{words} --discovery-interval 1s",
-        }
-
-    made = Prepared(home, endpoints, body_of, "WordCount")
+    made = PreparedProgram(tmp_path_factory.mktemp("killed-jar"), endpoints, words)
     yield made
     made.clean_up()
     made.service.stop()
