@@ -196,10 +196,14 @@ class Outside:
 
 
 class OutsideRunner:
-    """A runner on it. Of a run's spec it reads ``place``, ``begins_as``, and ``refuse`` or ``cut_off`` (messages)."""
+    """A runner on it. Of a run's spec it reads ``place``, ``begins_as``, and ``refuse`` or ``cut_off`` (messages).
+
+    ``not_sent`` is how many submissions at first find nobody who could send them.
+    """
 
     def __init__(self, outside: Outside) -> None:
         self.outside = outside
+        self._not_sent = 0
 
     def place(self, run: Run) -> str:
         return str(run.spec.get("place", "outside"))
@@ -211,6 +215,9 @@ class OutsideRunner:
     async def start(self, run: Run) -> None:
         if "refuse" in run.spec:
             raise SubmissionRefused(run.spec["refuse"])
+        if self._not_sent < run.spec.get("not_sent", 0):
+            self._not_sent += 1
+            raise Unreachable("no planner is ready")
         if "cut_off" in run.spec:
             self.outside.ask("submit", run.external_id)
             raise SubmissionUncertain(run.spec["cut_off"])

@@ -8,6 +8,8 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
 from app.hlink.planner import configuration
 from app.settings import Settings
 from stream_jobs.planner.client import PlannerConfig
@@ -27,3 +29,14 @@ def with_own_connectors(config: PlannerConfig, folder: Path) -> PlannerConfig:
     compiler = [config.java, "-jar", config.compiler, "-17", "-proc:none", "-nowarn", "-cp", classpath, "-d", folder]
     subprocess.run([*map(str, compiler), *map(str, sources.rglob("*.java"))], check=True)
     return replace(config, classpath=(*config.classpath, folder))
+
+
+def planner_process(home: Path) -> psutil.Process:
+    """The planner process that works in that folder."""
+    (found,) = planner_processes(home)
+    return found
+
+
+def planner_processes(home: Path) -> list[psutil.Process]:
+    children = psutil.Process().children()
+    return [c for c in children if any(str(home) in part for part in c.cmdline())]

@@ -703,7 +703,10 @@ class Supervisor:
                 return
             except AlreadySubmitted:
                 repeated = True
-            except (SubmissionUncertain, Unreachable) as uncertain:
+            except Unreachable as unreachable:
+                await self._store.withdraw_submission(begun, f"Not submitted yet: {unreachable}")
+                return
+            except SubmissionUncertain as uncertain:
                 logger.warning("run %s: attempt %d to submit it was cut off: %s", run.id, begun.attempts, uncertain)
                 await self._store.explain(begun, f"Attempt {begun.attempts} to submit it was cut off: {uncertain}")
                 return

@@ -451,6 +451,10 @@ class Store:
             TRANSITIONS.labels(State.SUBMITTING).inc()
         return begun
 
+    async def withdraw_submission(self, run: Run, reason: str) -> None:
+        """Note that nothing was submitted, and why: that was no attempt."""
+        await self.note(run, "waiting", reason, attempts=run.attempts - 1, reason=reason)
+
     # The queue for slots, and what stands in for lost runs
 
     async def line_at(self, place: str, room: Room) -> queue.Line:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _WORKER = Path(__file__).with_name("worker.py")
 _JAVA = Path(__file__).parent / "java"
+_ENDS_WITHIN_S = 5.0
 _ANSWER_LIMIT = 256 * 1024 * 1024
 _LOG4J = """\
 rootLogger.level = WARN
@@ -281,7 +282,9 @@ class Planner:
             PlannerDied: the process ended before it had answered.
         """
         try:
-            process = await asyncio.wait_for(self._idle.get(), self.config.start_timeout_s)
+            async with asyncio.timeout(self.config.start_timeout_s):
+                while not (process := await self._idle.get()).is_alive:
+                    self._replace(process)  # it ended while it had nothing to do
         except TimeoutError:
             reason = f": {self.last_error}" if self.last_error else ""
             raise PlannerUnavailable(
@@ -392,11 +395,20 @@ class _Process:
         except EOFError:
             raise PlannerError(f"the planner did not start; its log is {config.work_dir / 'planner.log'}") from None
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether nothing was seen of its end."""
+        process = self._process
+        return process is not None and process.returncode is None and not (process.stdin and process.stdin.is_closing())
+
     async def exchange(self, request: str) -> bytes:
         assert self._process is not None
         assert self._process.stdin is not None
-        self._process.stdin.write(request.encode() + b"\n")
-        await self._process.stdin.drain()
+        try:
+            self._process.stdin.write(request.encode() + b"\n")
+            await self._process.stdin.drain()
+        except RuntimeError as closed:  # what uvloop says of a pipe whose other end is gone
+            raise EOFError("the planner closed its input") from closed
         return await self._line()
 
     async def _line(self) -> bytes:
@@ -412,7 +424,9 @@ class _Process:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
+        # Whoever else took its exit status, the next process must not wait for that for ever.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _ENDS_WITHIN_S)
 
 
 def _with(functions: FunctionSet) -> dict[str, list[str]]:

@@ -231,6 +231,20 @@ async def test_given_a_submission_that_was_cut_off_then_it_is_tried_again_and_gi
     assert outside.asked("submit") == 3
 
 
+async def test_given_a_submission_for_which_nothing_was_sent_then_it_waits_and_no_attempt_is_used_up(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database, not_sent=5)
+    await ticks(supervisor, 5)
+
+    waiting = await now(supervisor, run)
+    assert (waiting.state, waiting.attempts) == (State.SUBMITTING, 0)
+    assert waiting.reason == "Not submitted yet: no planner is ready"
+    await ticks(supervisor, 2)
+    assert (await now(supervisor, run)).state is State.RUNNING
+    assert outside.ever() == 1
+
+
 async def test_given_a_cut_off_submission_when_the_place_was_restarted_then_it_is_not_submitted_again(
     supervisor: Supervisor, database: Database, outside: Outside
 ) -> None:

@@ -31,7 +31,7 @@ from app.supervisor.runners.base import (
     Unreachable,
 )
 from stream_jobs.definitions import Function, FunctionKind
-from stream_jobs.planner.client import Planner, PlannerError
+from stream_jobs.planner.client import Planner, PlannerError, PlannerUnavailable
 from stream_jobs.planner.function_sets import FunctionSet
 from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
@@ -92,6 +92,7 @@ class PlanSubmitter:
             SubmissionRefused: nothing was started and nothing would be.
             AlreadySubmitted: Flink has had this id.
             SubmissionUncertain: it is not known whether Flink got it.
+            Unreachable: nothing was sent, because no planner is ready.
         """
         async with self._database.read() as session:
             version = await _version_of(session, run)
@@ -106,6 +107,8 @@ class PlanSubmitter:
             )
         except FunctionFileMissing as error:
             raise SubmissionRefused(str(error)) from error
+        except PlannerUnavailable as error:
+            raise Unreachable(str(error)) from error
         except (PlannerError, FlinkRestError) as error:
             raise SubmissionUncertain(str(error)) from error
         if "error" not in answer:
@@ -233,6 +236,8 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
     look = planner.inspect_savepoint if run.spec.get("restore_exactly") else partial(state_at, planner)
     try:
         found = [{"path": path, **await look(path)} for path in paths]
+    except PlannerUnavailable as error:
+        raise Unreachable(str(error)) from error
     except PlannerError as error:
         raise SubmissionUncertain(str(error)) from error
     usable = [one for one in found if one["complete"] is not False]

@@ -126,7 +126,8 @@ class Runner(Protocol):
     async def start(self, run: Run) -> None:
         """Start it under ``run.external_id``, which makes a second start of the same run harmless.
 
-        Raises :class:`SubmissionRefused`, :class:`AlreadySubmitted` or :class:`SubmissionUncertain`.
+        Raises :class:`SubmissionRefused`, :class:`AlreadySubmitted` or :class:`SubmissionUncertain`;
+        :class:`Unreachable` when nothing was sent.
         """
 
     async def incarnation(self, run: Run) -> str | None:
