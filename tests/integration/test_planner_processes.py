@@ -24,8 +24,9 @@ def test_a_planner_that_dies_while_it_is_idle_is_replaced_before_anybody_notices
                 await planner.parse([f"SELECT {number}"])
                 worker = planner_process(tmp_path)
                 worker.children()[0].kill()
-                while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
-                    await asyncio.sleep(0.01)  # noqa: ASYNC110 - to wait for it would take its exit status away
+                # To wait for it would take its exit status away from the loop.
+                while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
                 await asyncio.sleep(0.2)
                 assert "tree" in (await planner.parse([f"SELECT {number}"]))[0]
             assert planner.statistics.restarts == 2
