@@ -73,6 +73,10 @@ _AT_ONCE = 50
 """Observations that are recorded in one transaction at most: others are to have their turn to write."""
 
 
+_ENDED_AT_ONCE = 20
+"""Runs that somebody else has ended, of which a look asks too: the status of those that run does not wait for more."""
+
+
 def _only_to_record(run: Run, what: Observation) -> bool:
     return what.seen is not Seen.UNKNOWN and run.desired is Desired.RUNNING
 
@@ -345,8 +349,8 @@ class Supervisor:
                 continue
             if held.now - (run.ended_at or 0) > outside.GIVE_UP_MS:
                 self._act(run.id, self._store.record_last_look(run, None))
-            else:
-                place_of(runner, run).ended.append(run)
+            elif len(ended := place_of(runner, run).ended) < _ENDED_AT_ONCE:
+                ended.append(run)
         for key, at in places.items():
             if at.starting and key not in self._admissions:
                 admission = asyncio.create_task(self._admit(at.runner, at.place, at.starting, held.now))

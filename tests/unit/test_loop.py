@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import col, update
+from sqlmodel import col, select, update
 
 from app.database import Database
 from app.errors import Conflict
@@ -29,6 +29,7 @@ from app.supervisor import (
     Supervisor,
     create_run,
     latest_runs,
+    loop,
     request_restart,
     request_savepoint,
     request_stop,
@@ -228,6 +229,26 @@ async def test_given_a_place_with_nothing_but_a_run_that_was_ended_outside_then_
 
     assert (await now(supervisor, run)).latest_savepoint == f"/outside/{run.id}"
     assert (outside.asked("look"), supervisor.unreachable) == (before, {})
+
+
+async def test_given_many_runs_that_were_ended_outside_then_a_look_asks_of_some_of_them_and_the_next_of_others(
+    supervisor: Supervisor, database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_ENDED_AT_ONCE", 2)
+    for number in range(3):
+        await submit(database, f"job:{number}")
+    await ticks(supervisor)
+    outside.becomes(Seen.CANCELED)
+    await ticks(supervisor)
+    async with database.write() as session:
+        await session.exec(update(Run).values(look_again_at=1))
+    left = []
+    for _ in range(2):
+        await ticks(supervisor)
+        async with database.read() as session:
+            left.append(len((await session.exec(select(Run).where(col(Run.look_again_at).is_not(None)))).all()))
+
+    assert left == [1, 0]
 
 
 async def test_given_a_run_that_was_ended_outside_long_ago_then_its_last_savepoint_is_given_up_without_a_look(
