@@ -89,7 +89,7 @@ class Settings(BaseSettings):
 
     figures_s: Annotated[float, Field(ge=0)] = 15.0
     """How often the figures of jobs (lag, checkpoints, back-pressure, ...) are collected from Flink; 0: never."""
-    figures_requests_s: Annotated[float, Field(gt=0)] = 20.0
+    figures_requests_s: Annotated[float, Field(gt=0)] = 5.0
     """The most requests a second to one cluster by which this replica collects them; a round takes what it takes."""
     figures_jobs: Annotated[int, Field(ge=0)] = 1000
     """For how many jobs of this replica figures are collected; ``/metrics`` says how many were left out."""

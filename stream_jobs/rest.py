@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import from_json
+from pydantic_core import SchemaValidator, core_schema, from_json
 
 from stream_jobs import causes
 
@@ -141,7 +141,43 @@ class JobState(NamedTuple):
     tasks_total: int
 
 
-_TYPES_OF_JOB_STATE = (str, str, int, int, int, int)
+_INT = core_schema.typed_dict_field(core_schema.int_schema(strict=True))
+_STR = core_schema.typed_dict_field(core_schema.str_schema(strict=True))
+_TASKS_OF_JOB_STATE = core_schema.typed_dict_schema({"running": _INT, "total": _INT})
+_JOB_STATE = core_schema.typed_dict_schema(
+    {
+        "jid": _STR,
+        "state": _STR,
+        "last-modification": _INT,
+        "end-time": _INT,
+        "tasks": core_schema.typed_dict_field(_TASKS_OF_JOB_STATE),
+    }
+)
+_JOB_STATES = SchemaValidator(
+    core_schema.typed_dict_schema({"jobs": core_schema.typed_dict_field(core_schema.list_schema(_JOB_STATE))})
+)
+
+
+def _job_states(content: bytes) -> Any:
+    """The jobs in an answer of ``/jobs/overview`` as a tuple of :class:`JobState`, or else the answer as it is.
+
+    Nothing is made of what is not needed: that is most of the answer, which each look at a cluster brings.
+    """
+    try:
+        jobs = _JOB_STATES.validate_json(content)["jobs"]
+    except ValidationError:
+        return from_json(content)
+    return tuple(
+        JobState(
+            job["jid"],
+            job["state"],
+            job["last-modification"],
+            job["end-time"],
+            job["tasks"]["running"],
+            job["tasks"]["total"],
+        )
+        for job in jobs
+    )
 
 
 class VertexMetrics(_Answer):
@@ -485,7 +521,15 @@ class Cluster:
 
     async def job_states(self) -> list[JobState]:
         """The same jobs as :meth:`jobs`, as little of each as the status needs."""
-        return [self._job_state(one) for one in self._list(await self._get("/jobs/overview"), "jobs")]
+        answer = await self._send("GET", "/jobs/overview", read=_job_states)
+        if isinstance(answer, tuple):
+            return list(answer)
+        # The model fills in what another version leaves out, or says what is wrong.
+        jobs = [self._read(JobSummary, one) for one in self._list(answer, "jobs")]
+        return [
+            JobState(job.id, job.state, job.last_modification, job.end_time, job.tasks.running, job.tasks.total)
+            for job in jobs
+        ]
 
     async def status(self, job_id: str) -> str:
         """The job's state, fresh, in Flink's words."""
@@ -681,9 +725,10 @@ class Cluster:
         body: Mapping[str, Any] | None = None,
         file: tuple[str, Path] | None = None,
         timeout_s: float | None = None,
+        read: Callable[[bytes], Any] = from_json,
     ) -> Any:
         with ExitStack() as opened:
-            request: dict[str, Any] = {"params": params, "json": body, "timeout": timeout_s or self._timeout_s}
+            request: dict[str, Any] = {"params": params or None, "json": body, "timeout": timeout_s or self._timeout_s}
             if file is not None:
                 name, path_of_file = file
                 request["files"] = {"jarfile": (name, opened.enter_context(path_of_file.open("rb")), _JAR)}
@@ -693,7 +738,7 @@ class Cluster:
         if response.status_code in _REFUSED:
             raise LoginRefused(self.address, response.status_code)
         try:
-            answer = from_json(response.content)
+            answer = read(response.content)
         except ValueError:
             raise self._garbage(path, response.status_code) from None
         if response.is_success:
@@ -731,25 +776,6 @@ class Cluster:
             raise ClusterError(
                 self.address, 200, f"this is not a {model.__name__} of Flink's: {where}: {first['msg']}"
             ) from None
-
-    def _job_state(self, answer: Any) -> JobState:
-        try:
-            tasks = answer["tasks"]
-            found = JobState(
-                answer["jid"],
-                answer["state"],
-                answer["last-modification"],
-                answer["end-time"],
-                tasks["running"],
-                tasks["total"],
-            )
-            if tuple(map(type, found)) == _TYPES_OF_JOB_STATE:
-                return found
-        except (KeyError, TypeError):
-            pass
-        # The model fills in what another version leaves out, or says what is wrong.
-        job = self._read(JobSummary, answer)
-        return JobState(job.id, job.state, job.last_modification, job.end_time, job.tasks.running, job.tasks.total)
 
     def _list(self, answer: object, name: str) -> list[object]:
         found = answer.get(name) if isinstance(answer, dict) else None

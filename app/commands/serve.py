@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,9 +50,23 @@ def serve(
             timeout_graceful_shutdown=10,
         )
     )
+    _collect_garbage_seldom()
     server.run()
     if not server.started:
         raise typer.Exit(1)
+
+
+_NEW_OBJECTS = 20_000
+
+
+def _collect_garbage_seldom() -> None:
+    """Leave the modules out of all collections, and collect when a look at a large cluster is over, not within it.
+
+    An answer about hundreds of jobs is thousands of objects, which are gone a moment later: with Python's own threshold
+    (700) they are looked at in the meantime, and grow old, so that every few seconds the whole memory is looked at.
+    """
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 def refusal_to_serve(settings: Settings) -> str | None:

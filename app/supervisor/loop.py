@@ -73,6 +73,10 @@ _AT_ONCE = 50
 """Observations that are recorded in one transaction at most: others are to have their turn to write."""
 
 
+_ENDED_AT_ONCE = 20
+"""Runs that somebody else has ended, of which a look asks too: the status of those that run does not wait for more."""
+
+
 def _only_to_record(run: Run, what: Observation) -> bool:
     return what.seen is not Seen.UNKNOWN and run.desired is Desired.RUNNING
 
@@ -125,6 +129,8 @@ class _Place:
     runs: list[Run] = field(default_factory=list)
     starting: list[Run] = field(default_factory=list)
     passed_over: list[Run] = field(default_factory=list)
+    ended: list[Run] = field(default_factory=list)
+    """Runs that ended by somebody else's doing, whose last savepoint is looked for; nobody holds them."""
 
     @property
     def key(self) -> tuple[int, str]:
@@ -315,18 +321,21 @@ class Supervisor:
         """Hold the runs and set off what is due. Does not wait for what it set off: see :meth:`settled`."""
         held = await self._store.hold()
         places: dict[tuple[int, str], _Place] = {}
-        needed: set[str] = set()
+
+        def place_of(runner: Runner, run: Run) -> _Place:
+            place = runner.place(run)
+            at = places.get((id(runner), place))
+            if at is None:
+                at = places[id(runner), place] = _Place(runner, place)
+            return at
+
         for run in held.runs:
             runner, run_id = self._runners.get(run.kind), run.id
             if runner is None:
                 if run_id not in self._acts:
                     self._act(run_id, self._store.explain(run, f"Nothing here looks after runs of the kind {run.kind}"))
                 continue
-            place = runner.place(run)
-            needed.add(place)
-            at = places.get((id(runner), place))
-            if at is None:
-                at = places[id(runner), place] = _Place(runner, place)
+            at = place_of(runner, run)
             if run_id in self._acts:
                 at.passed_over.append(run)
                 continue
@@ -334,12 +343,20 @@ class Supervisor:
                 at.starting.append(run)
                 continue
             at.runs.append(run)
+        for run in await self._store.to_look_at_again():
+            runner = self._runners.get(run.kind)
+            if runner is None or run.id in self._acts:
+                continue
+            if held.now - (run.ended_at or 0) > outside.GIVE_UP_MS:
+                self._act(run.id, self._store.record_last_look(run, None))
+            elif len(ended := place_of(runner, run).ended) < _ENDED_AT_ONCE:
+                ended.append(run)
         for key, at in places.items():
             if at.starting and key not in self._admissions:
                 admission = asyncio.create_task(self._admit(at.runner, at.place, at.starting, held.now))
                 self._admissions[key] = admission
                 admission.add_done_callback(partial(self._admission_ended, key))
-            if at.runs and key not in self._looks:  # otherwise the last look has not been answered yet
+            if (at.runs or at.ended) and key not in self._looks:  # otherwise the last look has not been answered yet
                 look = asyncio.create_task(self._look(at, held.now))
                 self._looks[key] = look
                 look.add_done_callback(partial(self._look_ended, key))
@@ -347,11 +364,7 @@ class Supervisor:
             self._carry(savepoint, run, held.now)
         self._keep_up("schedules", partial(fire_due, self._database, self.owner))
         self._keep_up("retention", self.retention.turn)
-        for run in await self._store.to_look_at_again():
-            runner = self._runners.get(run.kind)
-            if runner is not None and run.id not in self._acts:
-                self._act(run.id, self._look_again(runner, run, held.now))
-        for gone in self._unreachable.keys() - needed:
+        for gone in self._unreachable.keys() - {at.place for at in places.values()}:
             del self._unreachable[gone]
         for left in self._same.keys() - places.keys():
             del self._same[left]
@@ -454,7 +467,7 @@ class Supervisor:
         """Look at one place's runs, record what is seen, and set off what follows."""
         runner, place, runs = at.runner, at.place, at.runs
         try:
-            observations = await self._observe(runner, runs)
+            observations = await self._observe(runner, [*runs, *at.ended])
         except Unreachable as unreachable:
             self._note_unreachable(place, unreachable)
             return
@@ -464,6 +477,12 @@ class Supervisor:
             self._unreachable[place] = f"{type(error).__name__}: {error}"
             return
         self._note_reachable(place)
+        for run in at.ended:
+            last = observations.get(run.id)
+            if last is not None and run.id not in self._acts:
+                self._act(run.id, self._store.record_last_look(run, last))
+        if not runs:
+            return
         unchanged, others, due = [], at.passed_over, []
         before, same = self._same.get(at.key, {}), {}
         for run in runs:
@@ -566,19 +585,6 @@ class Supervisor:
         if run.savepoint:
             reason += f". Its savepoint: {run.savepoint}"
         await self._go_on(await self._store.move(run, State.LOST, reason, certain=certain))
-
-    async def _look_again(self, runner: Runner, run: Run, now: int) -> None:
-        """Look for the last savepoint of a run that ended by somebody else's doing."""
-        if now - (run.ended_at or 0) > outside.GIVE_UP_MS:
-            await self._store.record_last_look(run, None)
-            return
-        try:
-            what = (await self._observe(runner, [run])).get(run.id)
-        except Unreachable as unreachable:
-            self._note_unreachable(runner.place(run), unreachable)
-            return
-        if what is not None:
-            await self._store.record_last_look(run, what)
 
     async def _was_stopped(self, run: Run, place: str) -> bool:
         """Whether a run that is not known any more has the whole savepoint of its stop: then it ended by that.

@@ -6,12 +6,13 @@ was faster, and the caller gets None. Each change and its event are one transact
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, update
+from sqlalchemy import ColumnElement, String, cast, func, or_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
@@ -278,6 +279,15 @@ class Held:
     runs: Sequence[Run]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Looked:
+    """A look at a place that is to be noted; see :meth:`Store.record_look`."""
+
+    place: str
+    unchanged: Sequence[Run]
+    others: Sequence[Run]
+
+
 class Store:
     """One replica's view: every change that it makes is guarded by its lease.
 
@@ -291,7 +301,10 @@ class Store:
         self._budget = budget or recovery.Budget()
         self._lease_ms = int(lease_s * 1000)
         self._looks = Looks(owner)
-        self._known: Mapping[int, tuple[int, Run]] = {}
+        self._looked: list[_Looked] = []
+        self._noting = asyncio.Lock()
+        self._known: Mapping[str, Run] = {}
+        """``id:revision`` -> the run as it was then, for those that were given out last."""
 
     # Leases
 
@@ -315,14 +328,17 @@ class Store:
                 )
             crash_point("lease.claimed")
         async with self._database.read() as session:
-            mine = await session.exec(select(Run.id, Run.revision).where(_ACTIVE, Run.lease_owner == self.owner))
-            revisions: dict[int, int] = dict(mine.all())
-            known = {run_id: before for run_id, before in self._known.items() if revisions.get(run_id) == before[0]}
-            for run in await self._read(session, [run_id for run_id in revisions if run_id not in known]):
-                known[run.id] = run.revision, run
-            now = (await session.exec(select(now_ms()))).one()
+            # One text for all of them: thousands of rows in each tick would cost much more.
+            versions = func.aggregate_strings(cast(Run.id, String) + ":" + cast(Run.revision, String), ",")
+            mine = await session.exec(select(versions, now_ms()).where(_ACTIVE, Run.lease_owner == self.owner))
+            told, now = mine.one()
+            current = told.split(",") if told else []
+            known = {version: self._known[version] for version in current if version in self._known}
+            changed = [int(version.partition(":")[0]) for version in current if version not in known]
+            for run in await self._read(session, changed):
+                known[f"{run.id}:{run.revision}"] = run
         self._known = known
-        return Held(now, [run for _, run in known.values()])
+        return Held(now, list(known.values()))
 
     async def _read(self, session: AsyncSession, ids: Sequence[int]) -> Sequence[Run]:
         """Those of the runs that are still held."""
@@ -846,9 +862,23 @@ class Store:
         return recorded
 
     async def record_look(self, place: str, unchanged: Sequence[Run], others: Sequence[Run]) -> None:
-        """Note that a place was looked at: ``unchanged`` runs were seen as they are, ``others`` of it were not."""
-        async with self._database.write() as session:
-            await self._looks.note(session, place, unchanged, others)
+        """Note that a place was looked at: ``unchanged`` runs were seen as they are, ``others`` of it were not.
+
+        Looks that end while another one is being noted are noted together, in one transaction. Where that fails, it is
+        the failure of the first of them; the others are tried again.
+        """
+        mine = _Looked(place, unchanged, others)
+        self._looked.append(mine)
+        try:
+            async with self._noting:
+                if mine in self._looked:
+                    together = tuple(self._looked)
+                    async with self._database.write() as session:
+                        for look in together:
+                            await self._looks.note(session, look.place, look.unchanged, look.others)
+                    self._looked = [look for look in self._looked if look not in together]
+        finally:
+            self._looked = [look for look in self._looked if look is not mine]
 
     async def record_missing(self, run: Run, observation: Observation, place: str) -> Run | None:
         """Note that the outside system answered and did not know the run, for the first time in a row."""

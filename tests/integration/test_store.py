@@ -7,11 +7,13 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database, now_ms
 from app.errors import Conflict
@@ -33,6 +35,7 @@ from app.supervisor import (
     latest_runs,
     request_stop,
 )
+from app.supervisor.looks import Looks
 from app.supervisor.retention import DAY_MS, Retention, hold_savepoint
 from app.supervisor.runners.base import Observation
 from app.supervisor.schedules import fire_due, set_schedule
@@ -492,6 +495,39 @@ async def test_given_a_run_that_another_replica_took_over_then_it_tells_when_the
     assert (await shown(database)).observed_at == confirmed
     await second.record_look("here", [taken[run.subject]], [])
     assert ((await shown(database)).observed_at or 0) > (confirmed or 0)
+
+
+async def test_given_looks_that_end_at_the_same_time_then_they_share_a_transaction_and_a_failure_is_of_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, run = await running(database)
+    await store.record_look("here", [run], [])
+    before = (await shown(database)).observed_at or 0
+    await asyncio.sleep(0.01)
+    [named] = (await store.hold()).runs
+    begun, write, note = 0, database.write, Looks.note
+
+    def counted() -> Any:
+        nonlocal begun
+        begun += 1
+        return write()
+
+    async def failing(self: Looks, session: AsyncSession, place: str, *runs: Any) -> None:
+        if place == "broken":
+            raise ZeroDivisionError
+        await note(self, session, place, *runs)
+
+    monkeypatch.setattr(database, "write", counted)
+    places = {f"place {number}": (list[Run](), list[Run]()) for number in range(8)} | {"here": ([named], [])}
+    await asyncio.gather(*(store.record_look(place, *runs) for place, runs in places.items()))
+    assert begun == 2, "that of the first look, and one for all that came meanwhile"
+    assert ((await shown(database)).observed_at or 0) > before
+
+    monkeypatch.setattr(Looks, "note", failing)
+    answers = await asyncio.gather(
+        *(store.record_look(place, [], []) for place in ("one", "broken", "two")), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [type(None), ZeroDivisionError, type(None)]
 
 
 async def test_given_an_end_then_later_looks_do_not_make_it_newer(database: Database) -> None:

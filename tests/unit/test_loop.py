@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlmodel import update
+from sqlmodel import col, select, update
 
 from app.database import Database
 from app.errors import Conflict
@@ -28,12 +29,13 @@ from app.supervisor import (
     Supervisor,
     create_run,
     latest_runs,
+    loop,
     request_restart,
     request_savepoint,
     request_stop,
     savepoints,
 )
-from app.supervisor.runners.base import Outcome, Report
+from app.supervisor.runners.base import Observation, Outcome, Report
 from app.supervisor.transitions import Seen
 from tests.outside import Outside, OutsideRunner
 
@@ -172,6 +174,94 @@ async def test_given_many_runs_at_one_place_then_a_tick_costs_one_request(
     await ticks(supervisor, 3)
 
     assert outside.asked("look") - before == 3
+
+
+class WithLastSavepoint(OutsideRunner):
+    """It tells of a savepoint of each run that nobody here had asked for."""
+
+    async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
+        seen = await super().observe(runs)
+        return {run_id: replace(one, latest_savepoint=f"/outside/{run_id}") for run_id, one in seen.items()}
+
+
+async def end_outside(supervisor: Supervisor, database: Database, outside: Outside, run: Run, **ended: Any) -> Run:
+    """Somebody else cancels the run, and it is time to look for its last savepoint."""
+    outside.end((await now(supervisor, run)).external_id, Seen.CANCELED)
+    await ticks(supervisor)
+    async with database.write() as session:
+        await session.exec(update(Run).where(col(Run.id) == run.id).values(look_again_at=1, **ended))
+    return await now(supervisor, run)
+
+
+async def test_given_a_run_that_was_ended_outside_then_looking_for_its_last_savepoint_costs_no_request_of_its_own(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    supervisor.register("test", WithLastSavepoint(outside))
+    run, *_ = [await submit(database, f"job:{number}") for number in range(3)]
+    await ticks(supervisor, 2)
+    ended = await end_outside(supervisor, database, outside, run)
+    before = outside.asked("look")
+    await ticks(supervisor)
+
+    after = await now(supervisor, run)
+    assert outside.asked("look") - before == 1
+    assert (after.state, after.look_again_at, after.latest_savepoint) == (State.CANCELED, None, f"/outside/{run.id}")
+    assert (after.observed_at, after.lease_owner) == (ended.observed_at, None)
+    async with database.read() as session:
+        assert [one.purpose for one in await savepoints(session, run.subject)] == [Purpose.OUTSIDE]
+
+
+async def test_given_a_place_with_nothing_but_a_run_that_was_ended_outside_then_it_is_looked_at_until_it_answers(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    supervisor.register("test", WithLastSavepoint(outside))
+    run = await submit(database)
+    await ticks(supervisor)
+    await end_outside(supervisor, database, outside, run)
+    outside.be_reachable(False)
+    await ticks(supervisor, 2)
+    assert (await now(supervisor, run)).look_again_at is not None
+    assert set(supervisor.unreachable) == {"outside"}
+    outside.be_reachable(True)
+    await ticks(supervisor)
+    before = outside.asked("look")
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).latest_savepoint == f"/outside/{run.id}"
+    assert (outside.asked("look"), supervisor.unreachable) == (before, {})
+
+
+async def test_given_many_runs_that_were_ended_outside_then_a_look_asks_of_some_of_them_and_the_next_of_others(
+    supervisor: Supervisor, database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_ENDED_AT_ONCE", 2)
+    for number in range(3):
+        await submit(database, f"job:{number}")
+    await ticks(supervisor)
+    outside.becomes(Seen.CANCELED)
+    await ticks(supervisor)
+    async with database.write() as session:
+        await session.exec(update(Run).values(look_again_at=1))
+    left = []
+    for _ in range(2):
+        await ticks(supervisor)
+        async with database.read() as session:
+            left.append(len((await session.exec(select(Run).where(col(Run.look_again_at).is_not(None)))).all()))
+
+    assert left == [1, 0]
+
+
+async def test_given_a_run_that_was_ended_outside_long_ago_then_its_last_savepoint_is_given_up_without_a_look(
+    supervisor: Supervisor, database: Database, outside: Outside
+) -> None:
+    run = await submit(database)
+    await ticks(supervisor)
+    await end_outside(supervisor, database, outside, run, ended_at=1)
+    before = outside.asked("look")
+    await ticks(supervisor)
+
+    assert (await now(supervisor, run)).look_again_at is None
+    assert outside.asked("look") == before
 
 
 async def test_given_a_failed_job_then_the_root_cause_is_the_reason(
