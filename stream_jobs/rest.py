@@ -683,7 +683,7 @@ class Cluster:
         timeout_s: float | None = None,
     ) -> Any:
         with ExitStack() as opened:
-            request: dict[str, Any] = {"params": params, "json": body, "timeout": timeout_s or self._timeout_s}
+            request: dict[str, Any] = {"params": params or None, "json": body, "timeout": timeout_s or self._timeout_s}
             if file is not None:
                 name, path_of_file = file
                 request["files"] = {"jarfile": (name, opened.enter_context(path_of_file.open("rb")), _JAR)}

@@ -365,7 +365,6 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None, starts_as_de
         callable_ = await functions.named_in(session, sql_of(links, stored))
         jar = await jars.find(session, job.settings["jar"]) if job.kind == JAR else None
         known = await versions.newest(session, job_id)
-        ran = await last_ran(session, job_id)
         active = await active_run(session, subject_of(job_id))
     if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
@@ -387,11 +386,14 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None, starts_as_de
             prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
+        async with engine.database.read() as session:
+            ran = await last_ran(session, job_id)
         version = _version(job, links, version, ran, digest, made)
         await begin_translation(version)
     else:
-        room, _ = await asyncio.gather(
-            check_outside(engine, cluster, definition, freed=freed), begin_translation(version)
+        _, room = await asyncio.gather(
+            begin_translation(version),  # first, as it takes the longest
+            check_outside(engine, cluster, definition, freed=freed),
         )
     return Ready(job, _spec(engine, job, cluster, version, definition), version, known, room)
 

@@ -33,7 +33,7 @@ from app.supervisor.runners.base import (
 )
 from stream_jobs.definitions import Function, FunctionKind, Table
 from stream_jobs.planner.client import Planner, PlannerError
-from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.function_sets import NO_FUNCTIONS, FunctionSet
 from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.rest import Cluster as FlinkCluster
@@ -215,6 +215,8 @@ async def translate_ahead(
 async def _functions_of(planner: Planner, clusters: Clusters, version: JobVersion, flink_url: str) -> FunctionSet:
     """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
     functions, config = _called(version), planner.config
+    if not functions:
+        return NO_FUNCTIONS
     lacking = False
     if any(not function.sha256 for function in functions):
         present = await clusters.at(flink_url).libraries()
