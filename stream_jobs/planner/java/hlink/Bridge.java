@@ -59,8 +59,8 @@ public final class Bridge {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String PUBLISHED_DATABASE = "default_database";
     private static final long LOOK_MS = 20;
-    /** Graphs that wait for their submissions: what is started at one time, and no more of their passwords. */
-    private static final int MOST_GRAPHS = 4;
+    /** Graphs that wait for their submissions: what is started at one time, not more, as passwords are in them. */
+    private static final int MOST_GRAPHS = 8;
     /** The options that say where a job goes, and as which: the graph is made without them. */
     private static final Set<String> TARGET =
             Set.of(
@@ -294,8 +294,8 @@ public final class Bridge {
     }
 
     /**
-     * Makes the graph of a compiled plan, for an {@code execute} with the same plan and options that comes soon: a caller
-     * that has something else to do before it submits need not wait for this then.
+     * Makes the graph of a compiled plan, for an {@code execute} with the same plan and options that comes soon: a
+     * caller that has something else to do before it submits need not wait for this then.
      */
     private Map<String, Object> translate(List<String> functions, String plan, Map<String, String> options) {
         try {
