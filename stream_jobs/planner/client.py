@@ -114,6 +114,7 @@ class Planner:
         self._idle: asyncio.Queue[_Process] = asyncio.Queue()
         self._keepers: list[asyncio.Task[None]] = []
         self._processes: set[_Process] = set()
+        self._ahead: set[asyncio.Task[None]] = set()
         #: Why a process did not start, the last time that one did not.
         self.last_error = ""
 
@@ -131,9 +132,10 @@ class Planner:
 
     async def close(self) -> None:
         """Ends the processes."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        begun = [*self._keepers, *self._ahead]
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
         await asyncio.gather(*(p.kill() for p in list(self._processes)))
 
     @property
@@ -202,6 +204,22 @@ class Planner:
                 **_with(functions),
             }
         )
+
+    def translate_ahead(self, plan: str, options: Mapping[str, str], functions: FunctionSet = NO_FUNCTIONS) -> None:
+        """Has Flink's graph of a compiled plan made, for an ``execute`` of the same that comes within a moment.
+
+        Returns at once. The ``execute`` makes it itself where that came to nothing, and tells why.
+        """
+        if self.config.workers > 1:
+            return  # another process may get the ``execute``
+        request = {"op": "translate", "plan": plan, "options": {**options, **functions.options}, **_with(functions)}
+        task = asyncio.create_task(self._translate(request), name="translation ahead")
+        self._ahead.add(task)
+        task.add_done_callback(self._ahead.discard)
+
+    async def _translate(self, request: Mapping[str, Any]) -> None:
+        with contextlib.suppress(PlannerError):
+            await self.ask(request)
 
     async def execute(
         self,

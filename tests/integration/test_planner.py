@@ -430,6 +430,14 @@ async def test_secrets_are_put_in_only_when_the_plan_is_sent(planner: Planner) -
     assert "${secret:" not in filled
 
 
+async def test_given_a_translation_ahead_that_failed_when_the_plan_is_submitted_then_that_tells_why(
+    planner: Planner,
+) -> None:
+    planner.translate_ahead("no plan", {})
+    answer = await planner.execute("no plan", {})
+    assert answer["error"]["step"] == "load"
+
+
 async def test_equal_definitions_give_equal_plans(planner: Planner) -> None:
     first = await plan(planner, job(delays=WINDOWED), "7", with_plan=True)
     other = Execution(parallelism=3)

@@ -184,7 +184,8 @@ async def run(engine: TheEngine, job_id: JobId, restore_from: RestoreFrom = None
     """
     if restore_from is not None:
         return _outcome(job_id, await state.run_from(engine, job_id, restore_from))
-    started, savepoint = await asyncio.gather(jobs.run(engine, job_id), state.newest_savepoint(engine, job_id))
+    checked = await jobs.ready(engine, job_id, starts_as_defined=True)
+    started, savepoint = await asyncio.gather(jobs.start(engine, checked), state.newest_savepoint(engine, job_id))
     answer = _outcome(job_id, started)
     answer.msg = f"{state.left_unused(job_id, started, savepoint)} {answer.msg}".strip()
     return answer

@@ -30,6 +30,7 @@ from app.hlink.jobs.judgement import goes_on_from, last_ran, numbered
 from app.hlink.jobs.keys import plan_with_keys
 from app.hlink.jobs.looking_after import check, needed_slots, queue_of, recovery_of
 from app.hlink.jobs.models import JAR, SQL, JobMessage, JobTableLink, JobVersion, StoredJob, subject_of
+from app.hlink.jobs.submission import translate_ahead
 from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
@@ -334,12 +335,13 @@ class Ready:
     """What becomes of the state that it goes on from, against the service's advice."""
 
 
-async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> Ready:
+async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None, starts_as_defined: bool = False) -> Ready:
     """Checks everything that can be known before a start.
 
     The statement against the tables as they are now, the brokers and databases, the cluster's slots. A start waits
     for slots that are not free; what ``replaces`` a run must not, so it needs that run's or free ones. A refusal
-    leaves nothing behind but a line in the job's log.
+    leaves nothing behind but a line in the job's log. With ``starts_as_defined`` the planner begins with what the
+    submission needs, beside the checks.
 
     Raises:
         NotFound, Conflict: no such job; it runs, and is not to be replaced.
@@ -347,14 +349,14 @@ async def ready(engine: Engine, job_id: int, *, replaces: Run | None = None) -> 
         Unavailable: the cluster or the planner does not answer.
     """
     try:
-        return await _ready(engine, job_id, replaces)
+        return await _ready(engine, job_id, replaces, starts_as_defined)
     except (InvalidInput, Unavailable) as refusal:
         async with engine.database.write() as session:
             session.add(JobMessage(job_id=job_id, message=f"not started: {refusal.message}"))
         raise
 
 
-async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
+async def _ready(engine: Engine, job_id: int, replaces: Run | None, starts_as_defined: bool) -> Ready:
     async with engine.database.read() as session:
         job = await kept(session, job_id)
         links = (await session.exec(_links([job_id]))).all()
@@ -363,7 +365,6 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
         callable_ = await functions.named_in(session, sql_of(links, stored))
         jar = await jars.find(session, job.settings["jar"]) if job.kind == JAR else None
         known = await versions.newest(session, job_id)
-        ran = await last_ran(session, job_id)
         active = await active_run(session, subject_of(job_id))
     if active is not None and replaces is None:
         raise Conflict(f"Job {job.name!r} is {active.state.lower()} already", run_id=active.id)
@@ -374,15 +375,26 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None) -> Ready:
     freed = None
     if replaces is not None:
         freed = (replaces.slots or 0) if replaces.spec.get("flink_url") == cluster.address else 0
+
+    async def begin_translation(version: JobVersion) -> None:
+        if starts_as_defined and isinstance(definition, Job) and "execution.state-recovery.path" not in version.options:
+            await translate_ahead(engine.planner, engine.clusters, version, definition.tables, cluster.address)
+
     version = known
     if version is None or version.digest != digest:
         made, room = await asyncio.gather(
             prepared(engine, definition, job_id),
             check_outside(engine, cluster, definition, freed=freed),
         )
+        async with engine.database.read() as session:
+            ran = await last_ran(session, job_id)
         version = _version(job, links, version, ran, digest, made)
+        await begin_translation(version)
     else:
-        room = await check_outside(engine, cluster, definition, freed=freed)
+        _, room = await asyncio.gather(
+            begin_translation(version),  # first, as it takes the longest
+            check_outside(engine, cluster, definition, freed=freed),
+        )
     return Ready(job, _spec(engine, job, cluster, version, definition), version, known, room)
 
 
@@ -406,7 +418,7 @@ async def run(engine: Engine, job_id: int) -> Run:
 
     Raises what :func:`ready` and :func:`start` raise.
     """
-    return await start(engine, await ready(engine, job_id))
+    return await start(engine, await ready(engine, job_id, starts_as_defined=True))
 
 
 async def start(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -30,9 +31,9 @@ from app.supervisor.runners.base import (
     SubmissionUncertain,
     Unreachable,
 )
-from stream_jobs.definitions import Function, FunctionKind
+from stream_jobs.definitions import Function, FunctionKind, Table
 from stream_jobs.planner.client import Planner, PlannerError, PlannerUnavailable
-from stream_jobs.planner.function_sets import FunctionSet
+from stream_jobs.planner.function_sets import NO_FUNCTIONS, FunctionSet
 from stream_jobs.planner.functions import FunctionFileMissing, prepare
 from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.rest import Cluster as FlinkCluster
@@ -101,7 +102,7 @@ class PlanSubmitter:
         secrets = secrets_of_tables(map(to_definition, used), str(version.job_id))
         options = {**await _with_origin(self._planner, run, version.options), **_target(run)}
         try:
-            functions = await self._functions(version, str(run.spec["flink_url"]))
+            functions = await _functions_of(self._planner, self._clusters, version, str(run.spec["flink_url"]))
             answer = await self._planner.execute(
                 fill_in(version.compiled, secrets), options, functions, authorization=authorization
             )
@@ -145,15 +146,6 @@ class PlanSubmitter:
         except PlannerError as error:
             raise Unreachable(str(error)) from error
         return None if found["gone"] is True else str(found["reason"])
-
-    async def _functions(self, version: JobVersion, flink_url: str) -> FunctionSet:
-        """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
-        functions, config = _called(version), self._planner.config
-        lacking = False
-        if any(not function.sha256 for function in functions):
-            present = await self._clusters.at(flink_url).libraries()
-            lacking = any(jar.name not in present for jar in config.shipped_jars)
-        return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
 
 
 class JarSubmitter:
@@ -210,6 +202,31 @@ async def _judge(cluster: FlinkCluster, run: Run, error: ClusterError) -> None:
         raise SubmissionUncertain(error.message) from error
 
 
+async def translate_ahead(
+    planner: Planner, clusters: Clusters, version: JobVersion, tables: Iterable[Table], flink_url: str
+) -> None:
+    """Have the planner translate a version's plan, for a start without state that follows within a moment.
+
+    The start does it itself where that came to nothing: what fails here is told there.
+    """
+    secrets = secrets_of_tables(tables, str(version.job_id)) if PLACEHOLDER in version.compiled else {}
+    with contextlib.suppress(PlannerError, FlinkRestError):
+        functions = await _functions_of(planner, clusters, version, flink_url)
+        planner.translate_ahead(fill_in(version.compiled, secrets), _without_origin(version.options), functions)
+
+
+async def _functions_of(planner: Planner, clusters: Clusters, version: JobVersion, flink_url: str) -> FunctionSet:
+    """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
+    functions, config = _called(version), planner.config
+    if not functions:
+        return NO_FUNCTIONS
+    lacking = False
+    if any(not function.sha256 for function in functions):
+        present = await clusters.at(flink_url).libraries()
+        lacking = any(jar.name not in present for jar in config.shipped_jars)
+    return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
+
+
 async def _version_of(session: AsyncSession, run: Run) -> JobVersion:
     version = await session.get(JobVersion, run.spec["version"])
     if version is None:
@@ -229,7 +246,7 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
     """
     if "restore" not in run.spec:  # written down before every run said what it goes on from
         return dict(options)
-    kept = {name: value for name, value in options.items() if name not in (_PATH, _IGNORE_UNCLAIMED)}
+    kept = _without_origin(options)
     if run.spec["restore"] is None or _leaves_state(run):
         return kept
     paths = [run.spec["restore"], *run.spec.get("restore_others", ())]
@@ -253,6 +270,10 @@ async def _with_origin(planner: Planner, run: Run, options: Mapping[str, str]) -
         # A job that claims a savepoint deletes it later, whoever else may need it.
         _CLAIM_MODE: "NO_CLAIM",
     }
+
+
+def _without_origin(options: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in options.items() if name not in (_PATH, _IGNORE_UNCLAIMED)}
 
 
 def _leaves_state(run: Run) -> bool:

@@ -9,6 +9,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -24,9 +25,13 @@ import org.apache.calcite.sql.util.SqlBasicVisitor;
 import org.apache.flink.api.common.JobID;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.GlobalConfiguration;
+import org.apache.flink.configuration.PipelineOptionsInternal;
+import org.apache.flink.configuration.RestOptions;
+import org.apache.flink.configuration.SecurityOptions;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.JsonNode;
 import org.apache.flink.shaded.jackson2.com.fasterxml.jackson.databind.ObjectMapper;
+import org.apache.flink.streaming.api.graph.StreamGraph;
 import org.apache.flink.sql.parser.error.SqlValidateException;
 import org.apache.flink.table.api.CompiledPlan;
 import org.apache.flink.table.api.EnvironmentSettings;
@@ -54,6 +59,16 @@ public final class Bridge {
     private static final ObjectMapper JSON = new ObjectMapper();
     private static final String PUBLISHED_DATABASE = "default_database";
     private static final long LOOK_MS = 20;
+    /** Graphs that wait for their submissions: what is started at one time, not more, as passwords are in them. */
+    private static final int MOST_GRAPHS = 8;
+    /** The options that say where a job goes, and as which: the graph is made without them. */
+    private static final Set<String> TARGET =
+            Set.of(
+                    PipelineOptionsInternal.PIPELINE_FIXED_JOB_ID.key(),
+                    RestOptions.ADDRESS.key(),
+                    RestOptions.PORT.key(),
+                    RestOptions.PATH.key(),
+                    SecurityOptions.SSL_REST_ENABLED.key());
 
     private final OutputStream answers = new FileOutputStream(FileDescriptor.out);
     private final int databaseLimit;
@@ -63,6 +78,9 @@ public final class Bridge {
     private final LinkedHashMap<List<String>, Workspace> workspaces = new LinkedHashMap<>(16, 0.75f, true);
     /** The one for jobs without users' functions. */
     private final Workspace plain;
+
+    /** By functions, plan and options, the oldest first: made ahead of their submissions. */
+    private final LinkedHashMap<List<Object>, StreamGraph> graphs = new LinkedHashMap<>();
 
     /** Those of the request that is being answered. */
     private TableEnvironmentImpl environment;
@@ -93,7 +111,7 @@ public final class Bridge {
         JsonNode asked = JSON.readTree(request);
         Object answer;
         try {
-            use(asked.has("functions") ? texts(asked, "functions") : List.of());
+            use(functions(asked));
             answer = answer(asked);
         } catch (FunctionFailure e) {
             answer = failure(e.getCause(), Map.of("function", e.index));
@@ -125,9 +143,10 @@ public final class Bridge {
                 return explain(text(asked, "database"), texts(asked, "ddl"), texts(asked, "inserts"), options(asked));
             case "check_options":
                 return answer("faults", JobOptions.faults(options(asked)));
+            case "translate":
+                return translate(functions(asked), text(asked, "plan"), options(asked));
             case "execute":
-                SessionExecutor.authorize(text(asked, "authorization"));
-                return execute(text(asked, "plan"), options(asked));
+                return execute(functions(asked), text(asked, "plan"), options(asked), text(asked, "authorization"));
             case "preview":
                 return preview(
                         text(asked, "plan"),
@@ -178,6 +197,10 @@ public final class Bridge {
         List<String> found = new ArrayList<>();
         asked.get(name).forEach(one -> found.add(one.asText()));
         return found;
+    }
+
+    private static List<String> functions(JsonNode asked) {
+        return asked.has("functions") ? texts(asked, "functions") : List.of();
     }
 
     private static Map<String, String> options(JsonNode asked) {
@@ -271,19 +294,57 @@ public final class Bridge {
     }
 
     /**
+     * Makes the graph of a compiled plan, for an {@code execute} with the same plan and options that comes soon: a
+     * caller that has something else to do before it submits need not wait for this then.
+     */
+    private Map<String, Object> translate(List<String> functions, String plan, Map<String, String> options) {
+        try {
+            graphs.put(List.of(functions, plan, options), graph(plan, options));
+            if (graphs.size() > MOST_GRAPHS) {
+                graphs.remove(graphs.keySet().iterator().next());
+            }
+            return Map.of();
+        } catch (Exception e) {
+            return failure(e);
+        }
+    }
+
+    /**
      * Submits a compiled plan to the cluster that the options name; returns when Flink has accepted the job.
      *
      * <p>A failure says in {@code step} whether the plan could not be loaded (nothing was sent) or the submission failed.
      */
-    private Map<String, Object> execute(String plan, Map<String, String> options) {
-        String step = "load";
-        try (Session ignored = new Session(null, List.of(), options)) {
-            CompiledPlan loaded = environment.loadPlan(PlanReference.fromJsonString(plan));
-            step = "submit";
-            TableResult result = loaded.execute();
-            return answer("jobId", result.getJobClient().map(JobClient::getJobID).map(Object::toString).orElse(""));
+    private Map<String, Object> execute(
+            List<String> functions, String plan, Map<String, String> options, String authorization) {
+        Map<String, String> target = new LinkedHashMap<>(options);
+        target.keySet().retainAll(TARGET);
+        options.keySet().removeAll(TARGET);
+        try {
+            // Once: a graph is changed by being submitted.
+            StreamGraph graph = graphs.remove(List.of(functions, plan, options));
+            if (graph == null) {
+                graph = graph(plan, options);
+            }
+            Configuration cluster = environment.getConfig().getConfiguration().clone();
+            target.forEach(cluster::setString);
+            return answer("jobId", SessionExecutor.submit(graph, cluster, authorization).toString());
+        } catch (PlanFailure e) {
+            return failure(e.getCause(), Map.of("step", "load"));
         } catch (Exception e) {
-            return failure(e, Map.of("step", step));
+            return failure(e, Map.of("step", "submit"));
+        }
+    }
+
+    private StreamGraph graph(String plan, Map<String, String> options) {
+        try (Session ignored = new Session(null, List.of(), options)) {
+            CompiledPlan loaded;
+            try {
+                loaded = environment.loadPlan(PlanReference.fromJsonString(plan));
+            } catch (Exception e) {
+                throw new PlanFailure(e);
+            }
+            loaded.execute();
+            return SessionExecutor.taken();
         }
     }
 
@@ -481,6 +542,12 @@ public final class Bridge {
         FunctionFailure(int index, Throwable cause) {
             super(cause);
             this.index = index;
+        }
+    }
+
+    private static final class PlanFailure extends RuntimeException {
+        PlanFailure(Exception cause) {
+            super(cause);
         }
     }
 

@@ -5,6 +5,7 @@ import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import org.apache.flink.api.common.JobID;
 import org.apache.flink.api.dag.Pipeline;
 import org.apache.flink.client.deployment.ClusterClientJobClientAdapter;
 import org.apache.flink.client.deployment.StandaloneClusterId;
@@ -12,6 +13,7 @@ import org.apache.flink.client.deployment.executors.PipelineExecutorUtils;
 import org.apache.flink.client.program.rest.RestClusterClient;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.DeploymentOptions;
+import org.apache.flink.configuration.PipelineOptionsInternal;
 import org.apache.flink.configuration.RestOptions;
 import org.apache.flink.configuration.SecurityOptions;
 import org.apache.flink.core.execution.JobClient;
@@ -21,7 +23,8 @@ import org.apache.flink.runtime.rest.HttpHeader;
 import org.apache.flink.streaming.api.graph.StreamGraph;
 
 /**
- * Submits to a running cluster, as {@code execution.target: hlink}.
+ * Submits to a running cluster, in two steps: as {@code execution.target: hlink} it takes the job's graph, which is
+ * submitted afterwards, and may be made before it is known which job it becomes.
  *
  * <p>Flink's own executor for this makes a client for each submission and then polls, 50 ms apart, until the job is
  * initialised. Here a cluster's client is kept, and the submission is over when the JobManager has accepted it: the
@@ -30,28 +33,44 @@ import org.apache.flink.streaming.api.graph.StreamGraph;
 public final class SessionExecutor implements PipelineExecutor {
     static final String NAME = "hlink";
     private static final int MOST_CLIENTS = 16;
-    /** What the next submission sends as its header Authorization; empty for none. */
-    private static String authorization = "";
-    /** By address and login, in the order of last use; requests come one at a time. */
+    /** The graph that was made last; requests come one at a time. */
+    private static StreamGraph made;
+    /** By address and login, in the order of last use. */
     private static final Map<String, RestClusterClient<StandaloneClusterId>> CLIENTS =
             new LinkedHashMap<>(16, 0.75f, true);
-
-    /** Not a setting of Flink: those become part of the job, and are shown with it. */
-    static synchronized void authorize(String header) {
-        authorization = header;
-    }
 
     @Override
     public CompletableFuture<JobClient> execute(Pipeline pipeline, Configuration settings, ClassLoader userClasses)
             throws Exception {
         StreamGraph graph = PipelineExecutorUtils.getStreamGraph(pipeline, settings);
         graph.serializeUserDefinedInstances();
-        RestClusterClient<StandaloneClusterId> client = client(settings);
-        return client.submitJob(graph)
-                .thenApply(id -> new ClusterClientJobClientAdapter<>(() -> client, id, userClasses));
+        made = graph;
+        return CompletableFuture.completedFuture(
+                new ClusterClientJobClientAdapter<>(() -> null, graph.getJobID(), userClasses));
     }
 
-    private static synchronized RestClusterClient<StandaloneClusterId> client(Configuration settings) throws Exception {
+    /** The graph of the job that was just executed. */
+    static StreamGraph taken() {
+        StreamGraph graph = made;
+        made = null;
+        return graph;
+    }
+
+    /**
+     * Submits a graph; returns when Flink has accepted it.
+     *
+     * @param cluster where it is, in Flink's options, and the job's id
+     * @param authorization what is sent as the header of that name; empty for none. Not a setting of Flink: those become
+     *     part of the job, and are shown with it
+     */
+    static JobID submit(StreamGraph graph, Configuration cluster, String authorization) throws Exception {
+        cluster.getOptional(PipelineOptionsInternal.PIPELINE_FIXED_JOB_ID)
+                .ifPresent(id -> graph.setJobId(JobID.fromHexString(id)));
+        return client(cluster, authorization).submitJob(graph).get();
+    }
+
+    private static RestClusterClient<StandaloneClusterId> client(
+            Configuration settings, String authorization) throws Exception {
         String address =
                 settings.get(SecurityOptions.SSL_REST_ENABLED)
                         + " "
