@@ -63,7 +63,7 @@ class Settings(BaseSettings):
 
     tick_s: Seconds = 1.0
     """How often the supervisor looks at its runs."""
-    lease_s: Seconds = 10.0
+    lease_s: Seconds = 8.0
     """How long a replica holds a run without renewing: a dead replica's runs move within ``lease_s + tick_s``."""
     lost_after_s: Annotated[float, Field(ge=0)] = 2.0
     """How long a reachable cluster must not know a run before the run is called LOST."""

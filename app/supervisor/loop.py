@@ -99,7 +99,7 @@ class Pace:
     """How fast the loop goes, in seconds."""
 
     tick_s: float = 1.0
-    lease_s: float = 10.0
+    lease_s: float = 8.0
     lost_after_s: float = 2.0
     """How long a reachable place must not know a run before the run is LOST."""
     grace_s: float = 30.0
