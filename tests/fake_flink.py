@@ -16,6 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import httpx
@@ -42,6 +43,9 @@ _BEGINS_S = 1.5
 """How long a job is being set up."""
 
 SLOTS = 8
+
+GONE, BACK = "gone with its JobManager", "recovered by another JobManager"
+"""What is told of jobs beside their states."""
 
 LIVE = ("INITIALIZING", "RUNNING", "RESTARTING", "CANCELLING")
 
@@ -162,11 +166,33 @@ class FakeFlink:
         self.life += 1
         for job in self.jobs.values():
             if job.is_live:
-                self._tell(job, "gone with its JobManager")
+                self._tell(job, GONE)
             job.forgotten = True
         self.jobs.clear()
         self.operations.clear()
         self.cached.clear()
+
+    def fail_over(self, seconds: float) -> None:
+        """The JobManager dies; the one that takes its place answers at once and recovers the jobs only later."""
+        away = self.live()
+        self.restart()
+        life = self.life
+
+        def recover() -> None:
+            if self.life != life:
+                return
+            for job in away:
+                job.forgotten, job.life, job.state = False, life, "RESTARTING"
+                self.jobs[job.id] = job
+                self._tell(job, BACK)
+                self._later(job, _BEGINS_S, partial(self._go_on, job))
+
+        self.loop.call_later(seconds, recover)
+
+    def _go_on(self, job: Job) -> None:
+        if job.state == "RESTARTING":
+            self._change(job, "RUNNING")
+            self._later(job, _CHECKPOINT_EVERY_S, lambda: self._checkpoint(job, 1000 * self.life))
 
     def forget_ended(self) -> None:
         """Ended jobs expire from the cluster's memory; their ids stay taken."""

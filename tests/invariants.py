@@ -15,7 +15,7 @@ from app.supervisor import Desired, Event, Run, Savepoint, SavepointProgress, St
 from app.supervisor.recovery import Policy
 from app.supervisor.runners.flink import SEEN
 from app.supervisor.transitions import ALLOWED, Seen
-from tests.fake_flink import FakeFlink
+from tests.fake_flink import BACK, GONE, FakeFlink
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,21 @@ class Facts:
 
 
 def never_two_live_copies(facts: Facts) -> None:
-    """A subject's job starts on Flink only when its job before has ended."""
+    """A subject's job starts on Flink only when its job before has ended.
+
+    Only Flink itself may bring back one that was gone, whatever has been started meanwhile.
+    """
     live: dict[str, str] = {}
+    back: set[str] = set()
     for entry in facts.flink.ledger:
         job = entry.job
-        if entry.what == "started":
-            assert job.subject not in live, f"{job.subject}: {job.id} was started while {live[job.subject]} ran"
+        if entry.what == BACK:
+            back.add(job.id)
+            live.setdefault(job.subject, job.id)
+        elif entry.what == "started":
+            assert live.get(job.subject) in (None, *back), (
+                f"{job.subject}: {job.id} was started while {live[job.subject]} ran"
+            )
             live[job.subject] = job.id
         elif live.get(job.subject) == job.id and entry.what in _OVER:
             del live[job.subject]
@@ -65,10 +74,13 @@ def nothing_unknown_runs(facts: Facts) -> None:
 
 
 def what_has_ended_does_not_run(facts: Facts) -> None:
-    """A run that the service calls ended is not live on Flink, whatever the end is called."""
+    """A run that the service calls ended is not live on Flink, whatever the end is called.
+
+    One that was lost may be there again; it is looked for.
+    """
     live = {job.id: job.state for job in facts.flink.live()}
     for run in facts.runs:
-        if run.state.ended:
+        if run.state.ended and not _is_looked_for(run):
             assert run.external_id not in live, (
                 f"{_name(run)} is {run.state} ({run.reason}), and Flink has it as {live[run.external_id]}"
             )
@@ -79,12 +91,12 @@ def a_failure_has_evidence(facts: Facts) -> None:
     ends = {entry.job.id: entry.what for entry in facts.flink.ledger if entry.what in _OVER}
     for run in facts.runs:
         end, job = ends.get(run.external_id), facts.flink.jobs.get(run.external_id)
-        if run.state is State.LOST:
+        if run.state is State.LOST and not _is_looked_for(run):
             assert job is None or job.forgotten, f"{_name(run)} is LOST ({run.reason}), Flink has it as {job.state}"
         if run.state in (State.FINISHED, State.CANCELED) and end is not None:
-            assert end == run.state or end == _GONE, f"{_name(run)} is {run.state}, on Flink it ended as {end}"
+            assert end == run.state or end == GONE, f"{_name(run)} is {run.state}, on Flink it ended as {end}"
         if run.state is State.FAILED:
-            assert end in (None, "FAILED", _GONE), f"{_name(run)} is FAILED, on Flink it ended as {end}"
+            assert end in (None, "FAILED", GONE), f"{_name(run)} is FAILED, on Flink it ended as {end}"
 
 
 def states_follow_the_table(facts: Facts) -> None:
@@ -126,6 +138,8 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
             continue
         assert before.state.ended, f"{_name(run)} follows {_name(before)}, which is {before.state}"
         restore = run.spec.get("restore")
+        if any(_ADOPTED in (event.message or "") for event in facts.events.get(run.id, ())):
+            continue
         if run.recovery is not None:
             _check_recovery(facts, run, before)
             continue
@@ -177,14 +191,23 @@ def the_status_is_flinks(facts: Facts) -> None:
         if job is None:
             assert run.state.ended, f"{_name(run)} is {run.state}, and Flink does not know it"
             continue
+        if run.state is State.LOST and not job.is_live:
+            continue  # it came back, and was not wanted any more
         seen = SEEN[job.state]
         expected = State.RUNNING if seen is Seen.RUNNING else State(seen)
         assert run.state is expected, f"{_name(run)} is {run.state} ({run.reason}), on Flink it is {job.state}"
 
 
+def nothing_runs_that_is_not_wanted(facts: Facts) -> None:
+    """Every job on Flink is that of a run that is to run."""
+    wanted = {run.external_id for run in facts.runs if not run.state.ended}
+    for job in facts.flink.live():
+        assert job.id in wanted, f"{job.subject}: {job.id} is {job.state} on Flink, and no run has it"
+
+
 def what_was_lost_goes_on(facts: Facts) -> None:
     """A run that was lost with its JobManager has a successor when its policy says so, or says why it has none."""
-    gone = {entry.job.id for entry in facts.flink.ledger if entry.what == _GONE}
+    gone = {entry.job.id for entry in facts.flink.ledger if entry.what == GONE}
     for run in facts.newest.values():
         if run.state is State.LOST and run.external_id in gone and State.LOST in Policy.in_spec(run.spec).of:
             told = [event.message or "" for event in facts.events[run.id]]
@@ -238,13 +261,18 @@ ALWAYS = (
 AT_REST = (
     what_is_desired_is_so,
     the_status_is_flinks,
+    nothing_runs_that_is_not_wanted,
     what_was_lost_goes_on,
     every_savepoint_is_settled,
     a_stop_with_savepoint_has_one,
 )
 
-_GONE = "gone with its JobManager"
-_OVER = ("FINISHED", "FAILED", "CANCELED", _GONE)
+_OVER = ("FINISHED", "FAILED", "CANCELED", GONE)
+_ADOPTED = "nothing was started"
+
+
+def _is_looked_for(run: Run) -> bool:
+    return run.state is State.LOST and run.look_again_at is not None
 
 
 def _name(run: Run) -> str:

@@ -211,6 +211,11 @@ class SupervisorMachine(RuleBasedStateMachine):
         self.world.flink.restart()
         self.world.pause(pause)
 
+    @rule(seconds=st.sampled_from((0.5, 3.0, 8.0, 30.0)), pause=pauses)
+    def another_jobmanager_recovers_the_jobs_late(self, seconds: float, pause: float) -> None:
+        self.world.flink.fail_over(seconds)
+        self.world.pause(pause)
+
     @rule(slots=st.sampled_from((0, 1, 1, 2, SLOTS)), pause=pauses)
     def taskmanagers_come_and_go(self, slots: int, pause: float) -> None:
         self.world.flink.slots = slots

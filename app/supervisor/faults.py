@@ -29,6 +29,7 @@ POINTS: Mapping[str, str] = MappingProxyType(
         "removal.done": "a savepoint's files are deleted, that they are is not committed",
         "recovery.found": "the job of a lost run is there again, nothing of that is committed",
         "recovery.chosen": "the state that a lost run goes on from is chosen, not committed",
+        "lost.superfluous": "a lost job is there again beside its successor, it was not asked to end",
         "lease.claimed": "runs were claimed, nothing was done with them",
     }
 )

@@ -347,7 +347,7 @@ class Supervisor:
             runner = self._runners.get(run.kind)
             if runner is None or run.id in self._acts:
                 continue
-            if held.now - (run.ended_at or 0) > outside.GIVE_UP_MS:
+            if outside.is_given_up(run, held.now):
                 self._act(run.id, self._store.record_last_look(run, None))
             elif len(ended := place_of(runner, run).ended) < _ENDED_AT_ONCE:
                 ended.append(run)
@@ -480,7 +480,7 @@ class Supervisor:
         for run in at.ended:
             last = observations.get(run.id)
             if last is not None and run.id not in self._acts:
-                self._act(run.id, self._store.record_last_look(run, last))
+                self._act(run.id, self._look_again(runner, run, last, place))
         if not runs:
             return
         unchanged, others, due = [], at.passed_over, []
@@ -585,6 +585,26 @@ class Supervisor:
         if run.savepoint:
             reason += f". Its savepoint: {run.savepoint}"
         await self._go_on(await self._store.move(run, State.LOST, reason, certain=certain))
+
+    async def _look_again(self, runner: Runner, run: Run, what: Observation, place: str) -> None:
+        """What was seen of a run that has ended: its last savepoint; or, of a lost one, that its job is there again."""
+        if run.state is not State.LOST:
+            await self._store.record_last_look(run, what)
+            return
+        if what.seen in (Seen.UNKNOWN, Seen.UNCLEAR):
+            await self._store.look_for_lost_again(run)
+            return
+        try:
+            incarnation = await self._within_a_look(runner.incarnation(run))
+        except Unreachable:
+            return
+        found = await self._store.take_back(run, what, place, incarnation)
+        if found.run is not None:
+            self._announce(found.run.id, found.run)
+        if found.superfluous is not None:
+            crash_point("lost.superfluous")
+            with contextlib.suppress(Unreachable):  # it is looked for again
+                await runner.stop(found.superfluous, StopMode.CANCEL)
 
     async def _was_stopped(self, run: Run, place: str) -> bool:
         """Whether a run that is not known any more has the whole savepoint of its stop: then it ended by that.

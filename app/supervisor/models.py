@@ -129,7 +129,8 @@ class Run(SQLModel, table=True):
     latest_savepoint: str | None = Field(default=None, sa_type=Text)
     """Where the newest savepoint is that the outside system told of, whoever asked for it."""
     look_again_at: int | None = Field(default=None, sa_type=BigInteger)
-    """It ended although nobody asked for that here: when its last savepoint is looked for."""
+    """When it is looked for again. It ended although nobody asked for that here: to find its last savepoint. Or it was
+    lost: it may be there again."""
     restarts: int | None = None
     tasks_running: int | None = None
     tasks_total: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from sqlalchemy import ColumnElement, case, func
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -19,6 +20,23 @@ LOOK_AGAIN_MS = 4000
 """How long after such an end the last savepoint is looked for: Flink answers for it from a cache of 3 s."""
 GIVE_UP_MS = 600_000
 """How long after the end that is tried."""
+LOST_GIVE_UP_MS = 7 * 24 * 3_600_000
+"""How long a lost run is looked for: its cluster may be behind its address again, or recover its jobs late."""
+
+
+def is_given_up(run: Run, now: int) -> bool:
+    """Whether a run that has ended is looked at no more."""
+    return now - (run.ended_at or 0) > (LOST_GIVE_UP_MS if run.state is State.LOST else GIVE_UP_MS)
+
+
+def look_for_lost_at() -> ColumnElement[int]:
+    """When a lost run is looked for next: the longer it has been lost, the less often."""
+    lost_for = now_ms() - func.coalesce(Run.ended_at, now_ms())
+    pause = case((lost_for < 10 * _FIRST_MS, _FIRST_MS), (lost_for > 10 * _LAST_MS, _LAST_MS), else_=lost_for / 10)
+    return now_ms() + pause
+
+
+_FIRST_MS, _LAST_MS = 2_000, 600_000
 
 
 def ended_there(run: Run, target: State) -> bool:

@@ -32,6 +32,7 @@ from app.supervisor.transitions import (
     Desired,
     Purpose,
     SavepointProgress,
+    Seen,
     State,
     StopMode,
     following,
@@ -41,6 +42,8 @@ from app.supervisor.transitions import (
 _CHUNK = 500  # SQLite limits the parameters of a statement
 
 _ACTIVE = col(Run.ended_at).is_(None)
+
+_SEEN_ENDED = frozenset({Seen.FINISHED, Seen.FAILED, Seen.CANCELED})
 
 MADE_ALONGSIDE = (Purpose.REQUEST, Purpose.SCHEDULE)
 """The savepoints after which the run goes on; the others come with a stop."""
@@ -288,6 +291,16 @@ class _Looked:
     others: Sequence[Run]
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What comes of a lost run's job that is there again."""
+
+    run: Run | None = None
+    """The run in which it goes on."""
+    superfluous: Run | None = None
+    """The lost run, with the token of an attempt to stop it: its job lives, and is not wanted any more."""
+
+
 class Store:
     """One replica's view: every change that it makes is guarded by its lease.
 
@@ -532,46 +545,107 @@ class Store:
 
         The lost run gets the id in exchange, which was never used. None when somebody was faster.
         """
+        async with self._database.write() as session:
+            return await self._adopt(session, run, lost, observation, place, incarnation)
+
+    async def _adopt(
+        self, session: AsyncSession, run: Run, lost: Run, observation: Observation, place: str, incarnation: str | None
+    ) -> Run | None:
         target = following(State.SUBMITTING, observation.seen) or State.RESTARTING
         unused, taken = run.external_id, lost.external_id
         guard = self._mine(run) & (col(Run.desired) == Desired.RUNNING)
-        async with self._database.write() as session:
-            # An external id is unique at every moment.
-            if await _update(session, run.id, guard, external_id=f"{taken}~") is None:
-                return None
-            await _update(session, lost.id, col(Run.state) == State.LOST, external_id=unused)
-            adopted = await _update(
-                session,
-                run.id,
-                guard,
-                state=State.SUBMITTING,
-                external_id=taken,
-                spec=lost.spec,
-                place=lost.place,
-                slots=lost.slots,
-                attempts=lost.attempts,
-                submitted_at=lost.submitted_at,
-                incarnation=incarnation,
-                checkpoint=lost.checkpoint,
-                checkpoint_at=lost.checkpoint_at,
-                queued_at=None,
-                reason=None,
-            )
-            assert adopted is not None, "nobody else changes a row within this transaction"
-            message = f"{place} knows the job of run {lost.id} again, which goes on in this run; nothing was started"
-            self._tell(session, adopted, "state", message)
-            reached = await self._move(
-                session, adopted, target, observed=observation.raw, observed_at=now_ms(), observed_from=place
-            )
-            if reached is not None:
-                self._tell(session, reached, "state", f"seen {observation.raw} at {place}")
-            await session.flush()
+        # An external id is unique at every moment.
+        if await _update(session, run.id, guard, external_id=f"{taken}~") is None:
+            return None
+        await _update(session, lost.id, col(Run.state) == State.LOST, external_id=unused, look_again_at=None)
+        adopted = await _update(
+            session,
+            run.id,
+            guard,
+            state=State.SUBMITTING,
+            external_id=taken,
+            spec=lost.spec,
+            place=lost.place,
+            slots=lost.slots,
+            attempts=lost.attempts,
+            submitted_at=lost.submitted_at,
+            incarnation=incarnation,
+            checkpoint=lost.checkpoint,
+            checkpoint_at=lost.checkpoint_at,
+            queued_at=None,
+            reason=None,
+        )
+        assert adopted is not None, "nobody else changes a row within this transaction"
+        message = f"{place} knows the job of run {lost.id} again, which goes on in this run; nothing was started"
+        self._tell(session, adopted, "state", message)
+        reached = await self._move(
+            session, adopted, target, observed=observation.raw, observed_at=now_ms(), observed_from=place
+        )
+        if reached is not None:
+            self._tell(session, reached, "state", f"seen {observation.raw} at {place}")
+        await session.flush()
         return reached
 
+    async def take_back(self, lost: Run, observation: Observation, place: str, incarnation: str | None) -> Found:
+        """A lost run's job is there again: it goes on in a run of its own, or is not wanted any more.
+
+        It is wanted when nothing has taken its place since and nobody wanted it to stop. A run that is to be started
+        in its place, and is not yet, takes it when its turn comes.
+        """
+        live = observation.seen not in _SEEN_ENDED
+        async with self._database.write() as session:
+            active = await _held_against_others(session, lost.subject)
+            newest = (await session.exec(select(func.max(Run.id)).where(Run.subject == lost.subject))).one()
+            due = (col(Run.state) == State.LOST) & col(Run.look_again_at).is_not(None)
+            if active is None and newest == lost.id and lost.desired is Desired.RUNNING:
+                noted = await _update(session, lost.id, due, look_again_at=None)
+                if noted is None:
+                    return Found()
+                stand_in = Run(
+                    kind=lost.kind,
+                    subject=lost.subject,
+                    spec=lost.spec,
+                    external_id=secrets.token_hex(16),
+                    predecessor_id=lost.id,
+                    continues=True,
+                    lease_owner=self.owner,
+                    lease_until=now_ms() + self._lease_ms,
+                    **queue.turn_of(lost.spec),
+                )
+                session.add(stand_in)
+                await session.flush()
+                self._tell(session, stand_in, "created", f"the job of run {lost.id}, which was lost, is there again")
+                return Found(await self._adopt(session, stand_in, noted, observation, place, incarnation))
+            if (
+                active is not None
+                and active.state is State.CREATED
+                and any(one.id == lost.id for one in await recovery.stood_in_for(session, active))
+            ):
+                await _update(session, lost.id, due, look_again_at=outside.look_for_lost_at())
+                return Found()
+            if not live:
+                await _update(session, lost.id, due, look_again_at=None)
+                return Found()
+            noted = await _update(
+                session, lost.id, due, look_again_at=outside.look_for_lost_at(), stop_token=secrets.token_hex(16)
+            )
+            if noted is not None:
+                beside = f", beside run {active.id}" if active is not None else ""
+                message = f"its job is there again as {observation.raw}{beside}, and is not wanted any more: canceled"
+                self._tell(session, noted, "canceled", message)
+            await session.flush()
+        return Found(superfluous=noted)
+
+    async def look_for_lost_again(self, lost: Run) -> None:
+        """Note that it was looked for and is still not there."""
+        async with self._database.write() as session:
+            due = (col(Run.state) == State.LOST) & col(Run.look_again_at).is_not(None)
+            await _update(session, lost.id, due, look_again_at=outside.look_for_lost_at())
+
     async def to_look_at_again(self) -> Sequence[Run]:
-        """Runs that ended although nobody asked for it, whose last savepoint is to be looked for now."""
+        """Runs that have ended and are to be looked at now once more; see :attr:`Run.look_again_at`."""
         async with self._database.read() as session:
-            due = select(Run).where(col(Run.look_again_at) <= now_ms()).limit(_CHUNK)
+            due = select(Run).where(col(Run.look_again_at) <= now_ms()).order_by(col(Run.look_again_at)).limit(_CHUNK)
             return (await session.exec(due)).all()
 
     async def record_last_look(self, run: Run, observation: Observation | None) -> None:
@@ -903,6 +977,8 @@ class Store:
     ) -> Run | None:
         if target in ENDED:
             columns |= {"ended_at": now_ms(), "lease_owner": None, "lease_until": None, "look_id": None}
+        if target is State.LOST:
+            columns["look_again_at"] = outside.look_for_lost_at()
         if target is State.RUNNING:
             columns |= {"started_at": func.coalesce(Run.started_at, now_ms()), **_downtime(run)}
         allowed = col(Run.state).in_(sources(target))

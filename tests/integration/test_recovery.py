@@ -175,6 +175,90 @@ async def test_given_a_job_that_is_back_and_has_ended_then_that_is_the_end_of_it
     assert world.outside.ever() == 1
 
 
+async def looked_for(world: World, run: Run) -> None:
+    """Its time has come to be looked for, and it was."""
+    await world.change(run, look_again_at=0)
+    await world.ticks()
+
+
+async def test_given_a_lost_job_that_nobody_started_again_when_it_is_back_then_it_goes_on_in_a_run_of_its_own(
+    world: World,
+) -> None:
+    run = await running(world, policy={"of": []}, slots=2)
+    world.outside.restart()
+    await world.ticks(3)
+    assert (await world.newest()).state is State.LOST
+    await looked_for(world, run)
+    assert ((await world.now(run)).look_again_at or 0) > 0, "it is not there yet, and looked for again"
+    world.outside.returns_to(1)
+    await looked_for(world, run)
+
+    found, lost = await world.newest(), await world.now(run)
+    assert (found.state, found.external_id, found.predecessor_id) == (State.RUNNING, run.external_id, run.id)
+    assert (lost.state, lost.look_again_at) == (State.LOST, None)
+    assert await world.told(found, "created") == [f"the job of run {run.id}, which was lost, is there again"]
+    assert world.outside.ever() == 1
+    await world.stop()
+    await world.ticks(3)
+    assert (await world.newest()).state is State.CANCELED
+
+
+async def test_given_a_lost_job_that_is_back_and_has_ended_then_that_is_told(world: World) -> None:
+    run = await running(world, policy={"of": []})
+    world.outside.restart()
+    await world.ticks(3)
+    world.outside.returns_to(1)
+    world.outside.becomes(Seen.FINISHED)
+    await looked_for(world, run)
+
+    assert ((await world.newest()).state, (await world.newest()).predecessor_id) == (State.FINISHED, run.id)
+
+
+async def test_given_a_lost_job_that_comes_back_beside_the_one_that_stands_in_for_it_then_it_is_canceled(
+    world: World,
+) -> None:
+    run = await running(world)
+    world.outside.restart()
+    await world.ticks(4)
+    stand_in = await world.newest()
+    assert stand_in.state is State.RUNNING
+    world.outside.take(run.external_id, Seen.RUNNING)  # its cluster has recovered it late
+    await looked_for(world, run)
+    await looked_for(world, run)
+
+    assert world.outside.jobs() == {run.external_id: "CANCELED", stand_in.external_id: "RUNNING"}
+    assert ((await world.newest()).id, (await world.newest()).state) == (stand_in.id, State.RUNNING)
+    assert (await world.now(run)).look_again_at is None
+    assert await world.told(run, "canceled") == [
+        f"its job is there again as RUNNING, beside run {stand_in.id}, and is not wanted any more: canceled"
+    ]
+
+
+async def test_given_a_lost_job_that_was_to_stop_when_it_is_back_then_it_is_canceled(world: World) -> None:
+    run = await running(world)
+    world.outside.fail_stops("disk full")
+    await world.stop(mode=StopMode.SAVEPOINT)
+    await world.ticks()
+    world.outside.restart()
+    await world.ticks(4)
+    world.outside.returns_to(1)
+    await looked_for(world, run)
+
+    assert world.outside.jobs() == {run.external_id: "CANCELED"}
+    assert (await world.newest()).id == run.id
+
+
+async def test_given_a_run_that_was_lost_long_ago_then_it_is_not_looked_for_any_more(world: World) -> None:
+    run = await running(world, policy={"of": []})
+    world.outside.restart()
+    await world.ticks(3)
+    await world.change(run, ended_at=1)
+    world.outside.returns_to(1)
+    await looked_for(world, run)
+
+    assert ((await world.newest()).id, (await world.now(run)).look_again_at) == (run.id, None)
+
+
 async def test_given_a_run_that_is_lost_again_and_again_then_it_is_given_up_and_says_what_was_tried(
     world: World,
 ) -> None:

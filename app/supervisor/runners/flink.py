@@ -176,7 +176,9 @@ class FlinkRunner:
             seen: dict[int, Observation] = {}
             for run in runs:
                 job = jobs.get(run.external_id)
-                if job is None:
+                if job is None and run.state is State.LOST and len(runs) > 1:
+                    seen[run.id] = Observation(Seen.UNKNOWN, "UNKNOWN")  # nothing new
+                elif job is None:
                     missing.append(run)
                 else:
                     known.append((run, job))
