@@ -21,6 +21,7 @@ from app.supervisor.store import (
     request_savepoint,
     request_stop,
     savepoints,
+    want_no_more,
 )
 from app.supervisor.transitions import ENDED, Desired, Purpose, SavepointProgress, State, StopMode
 
@@ -47,4 +48,5 @@ __all__ = [
     "request_savepoint",
     "request_stop",
     "savepoints",
+    "want_no_more",
 ]

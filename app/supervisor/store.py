@@ -184,6 +184,14 @@ async def _ask_to_stop(
     return asked
 
 
+async def want_no_more(session: AsyncSession, subject: str) -> None:
+    """Note, in the caller's transaction, that the subject is gone: a lost job of it that comes back is canceled."""
+    lost = (Run.subject == subject, col(Run.state) == State.LOST, col(Run.look_again_at).is_not(None))
+    await session.exec(
+        update(Run).where(*lost).values(desired=Desired.STOPPED).execution_options(synchronize_session=False)
+    )
+
+
 async def request_savepoint(
     session: AsyncSession, subject: str, *, native: bool = False, purpose: Purpose = Purpose.REQUEST
 ) -> Savepoint:

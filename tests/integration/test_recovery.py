@@ -11,7 +11,16 @@ import pytest
 from sqlmodel import select
 
 from app.database import now_ms
-from app.supervisor import Purpose, Run, Savepoint, SavepointProgress, State, StopMode, request_restart
+from app.supervisor import (
+    Purpose,
+    Run,
+    Savepoint,
+    SavepointProgress,
+    State,
+    StopMode,
+    request_restart,
+    want_no_more,
+)
 from app.supervisor.recovery import Budget
 from app.supervisor.runners.base import Observation
 from app.supervisor.transitions import Seen
@@ -241,6 +250,19 @@ async def test_given_a_lost_job_that_was_to_stop_when_it_is_back_then_it_is_canc
     await world.ticks()
     world.outside.restart()
     await world.ticks(4)
+    world.outside.returns_to(1)
+    await looked_for(world, run)
+
+    assert world.outside.jobs() == {run.external_id: "CANCELED"}
+    assert (await world.newest()).id == run.id
+
+
+async def test_given_a_lost_job_whose_subject_is_gone_when_it_is_back_then_it_is_canceled(world: World) -> None:
+    run = await running(world, policy={"of": []})
+    world.outside.restart()
+    await world.ticks(3)
+    async with world.database.write() as session:
+        await want_no_more(session, "job:1")
     world.outside.returns_to(1)
     await looked_for(world, run)
 

@@ -47,6 +47,7 @@ from app.supervisor import (
     create_run,
     latest_runs,
     request_stop,
+    want_no_more,
 )
 from app.supervisor.faults import crash_point
 from app.supervisor.retention import hold_savepoint, savepoint_at
@@ -312,6 +313,7 @@ async def remove(database: Database, job_id: int) -> None:
             raise Conflict(f"Job {job.name!r} is {active.state.lower()}: cancel it first", run_id=active.id)
         job.del_flag = 0
         await remove_schedule(session, subject_of(job_id))
+        await want_no_more(session, subject_of(job_id))
 
 
 async def find(session: AsyncSession, job_id: int) -> Found:
