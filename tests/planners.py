@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -38,5 +39,9 @@ def planner_process(home: Path) -> psutil.Process:
 
 
 def planner_processes(home: Path) -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [c for c in children if any(str(home) in part for part in c.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # another test's, which ends at this moment
+            if any(str(home) in part for part in child.cmdline()):
+                found.append(child)
+    return found

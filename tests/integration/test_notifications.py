@@ -68,6 +68,10 @@ class Bench:
             made = await create_run(
                 session, "flink", subject_of(job_id), {"flink_url": "http://flink", "queue": {"slots": 2}}
             )
+            # The service's own supervisor would take it.
+            await session.exec(
+                update(Run).where(col(Run.id) == made.id).values(lease_owner="test", lease_until=now_ms() + 60_000)
+            )
         begun = await self.store.begin_submission(made, None)
         assert begun is not None
         running = await self.store.move(begun, State.RUNNING)
