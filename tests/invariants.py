@@ -91,7 +91,7 @@ def a_failure_has_evidence(facts: Facts) -> None:
     ends = {entry.job.id: entry.what for entry in facts.flink.ledger if entry.what in _OVER}
     for run in facts.runs:
         end, job = ends.get(run.external_id), facts.flink.jobs.get(run.external_id)
-        if run.state is State.LOST and not _is_looked_for(run):
+        if run.state is State.LOST and not _is_looked_for(run) and not _is_told(facts, run, _NOT_WANTED):
             assert job is None or job.forgotten, f"{_name(run)} is LOST ({run.reason}), Flink has it as {job.state}"
         if run.state in (State.FINISHED, State.CANCELED) and end is not None:
             assert end == run.state or end == GONE, f"{_name(run)} is {run.state}, on Flink it ended as {end}"
@@ -138,7 +138,7 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
             continue
         assert before.state.ended, f"{_name(run)} follows {_name(before)}, which is {before.state}"
         restore = run.spec.get("restore")
-        if any(_ADOPTED in (event.message or "") for event in facts.events.get(run.id, ())):
+        if _is_told(facts, run, _ADOPTED):
             continue
         if run.recovery is not None:
             _check_recovery(facts, run, before)
@@ -191,8 +191,9 @@ def the_status_is_flinks(facts: Facts) -> None:
         if job is None:
             assert run.state.ended, f"{_name(run)} is {run.state}, and Flink does not know it"
             continue
-        if run.state is State.LOST and not job.is_live:
-            continue  # it came back, and was not wanted any more
+        if run.state is State.LOST and _is_told(facts, run, _NOT_WANTED):
+            assert not job.is_live, f"{_name(run)} came back, is not wanted and is {job.state}"
+            continue
         seen = SEEN[job.state]
         expected = State.RUNNING if seen is Seen.RUNNING else State(seen)
         assert run.state is expected, f"{_name(run)} is {run.state} ({run.reason}), on Flink it is {job.state}"
@@ -210,9 +211,8 @@ def what_was_lost_goes_on(facts: Facts) -> None:
     gone = {entry.job.id for entry in facts.flink.ledger if entry.what == GONE}
     for run in facts.newest.values():
         if run.state is State.LOST and run.external_id in gone and State.LOST in Policy.in_spec(run.spec).of:
-            told = [event.message or "" for event in facts.events[run.id]]
-            assert run.desired is Desired.STOPPED or any("Not started again" in words for words in told), (
-                f"{_name(run)} was lost ({run.reason}) and is not started again: {told}"
+            assert run.desired is Desired.STOPPED or _is_told(facts, run, _GIVEN_UP), (
+                f"{_name(run)} was lost ({run.reason}) and is not started again"
             )
 
 
@@ -269,6 +269,13 @@ AT_REST = (
 
 _OVER = ("FINISHED", "FAILED", "CANCELED", GONE)
 _ADOPTED = "nothing was started"
+_NOT_WANTED = "is not wanted any more"
+_GIVEN_UP = "Not started again"
+"""Words of events."""
+
+
+def _is_told(facts: Facts, run: Run, words: str) -> bool:
+    return any(words in (event.message or "") for event in facts.events.get(run.id, ()))
 
 
 def _is_looked_for(run: Run) -> bool:
