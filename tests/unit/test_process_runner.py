@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -54,7 +54,7 @@ def alive(run: Run) -> list[psutil.Process]:
 
 
 @pytest.fixture
-async def runner(tmp_path: Path) -> AsyncIterator[ProcessRunner]:
+def runner(tmp_path: Path) -> Iterator[ProcessRunner]:
     yield ProcessRunner(tmp_path / "runs", "this machine", Programs())
     for started in tmp_path.glob("runs/*/started.json"):  # what a failed test has left
         (started.parent / keeper.STOP).touch()

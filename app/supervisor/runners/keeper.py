@@ -16,6 +16,7 @@ import ctypes
 import fcntl
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a file so that it is seen whole or not at all, also after the machine was switched off."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with beside.open("w") as file:
         json.dump(value, file)
         file.flush()
@@ -175,7 +176,8 @@ def _take(lock: Path) -> bool:
 
 def _tell(word: str) -> None:
     with contextlib.suppress(BrokenPipeError):
-        print(word, flush=True)
+        sys.stdout.write(f"{word}\n")
+        sys.stdout.flush()
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""Runs on this machine: each is one worker process with all that it starts, kept by a process that outlives the service.
+"""Runs on this machine: each is a worker process with all that it starts, kept by one that outlives the service.
 
 What is true of a run stands in a folder of its own, which is named by the run's ``external_id``
 (:mod:`app.supervisor.runners.keeper`): a folder's command is run once, so a submission may be repeated by anybody.
