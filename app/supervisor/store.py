@@ -186,9 +186,11 @@ async def _ask_to_stop(
 
 async def want_no_more(session: AsyncSession, subject: str) -> None:
     """Note, in the caller's transaction, that the subject is gone: a lost job of it that comes back is canceled."""
-    lost = (Run.subject == subject, col(Run.state) == State.LOST, col(Run.look_again_at).is_not(None))
     await session.exec(
-        update(Run).where(*lost).values(desired=Desired.STOPPED).execution_options(synchronize_session=False)
+        update(Run)
+        .where(col(Run.subject) == subject, col(Run.state) == State.LOST, col(Run.look_again_at).is_not(None))
+        .values(desired=Desired.STOPPED)
+        .execution_options(synchronize_session=False)
     )
 
 
@@ -609,6 +611,7 @@ class Store:
                 noted = await _update(session, lost.id, due, look_again_at=None)
                 if noted is None:
                     return Found()
+                lease: dict[str, Any] = {"lease_owner": self.owner, "lease_until": now_ms() + self._lease_ms}
                 stand_in = Run(
                     kind=lost.kind,
                     subject=lost.subject,
@@ -616,8 +619,7 @@ class Store:
                     external_id=secrets.token_hex(16),
                     predecessor_id=lost.id,
                     continues=True,
-                    lease_owner=self.owner,
-                    lease_until=now_ms() + self._lease_ms,
+                    **lease,
                     **queue.turn_of(lost.spec),
                 )
                 session.add(stand_in)

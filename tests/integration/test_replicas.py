@@ -32,6 +32,7 @@ from app.supervisor import (
     request_savepoint,
     request_stop,
     savepoints,
+    want_no_more,
 )
 from app.supervisor.faults import POINTS, VARIABLE
 from app.supervisor.retention import Retention
@@ -149,7 +150,7 @@ def test_every_crash_point_is_tried_below() -> None:
     in_the_families = {"run.created"}
     elsewhere = {
         *("submission.refused", "observation.unrecorded", "savepoint.asked"),
-        *("recovery.found", "recovery.chosen"),
+        *("recovery.found", "recovery.chosen", "lost.superfluous"),
     }
     assert {*STARTING, *STOPPING, *SCHEDULED, *REMOVING} | elsewhere == set(POINTS) - in_the_families
 
@@ -258,6 +259,27 @@ async def test_given_a_service_killed_when_a_lost_job_is_there_again_then_the_ne
     after = await world.until(after, lambda run: run.state is State.RUNNING)
     assert after.external_id == run.external_id
     assert world.outside.ever() == 1
+
+
+async def test_given_a_service_killed_before_it_cancels_a_lost_job_that_is_back_then_the_next_one_does(
+    world: World,
+) -> None:
+    run = await world.create()
+    first = await world.start_replica("lost.superfluous")
+    await world.until(run, lambda run: run.state is State.RUNNING)
+    world.outside.restart()
+    await world.until(run, lambda run: run.state is State.LOST)
+    async with world.database.write() as session:
+        await want_no_more(session, run.subject)
+    world.outside.returns_to(1)
+    await died(first)
+    assert world.outside.jobs() == {run.external_id: "RUNNING"}
+    await world.start_replica()
+
+    deadline = time.monotonic() + 30
+    while world.outside.jobs() != {run.external_id: "CANCELED"}:
+        assert time.monotonic() < deadline, world.outside.jobs()
+        await asyncio.sleep(0.05)
 
 
 async def test_given_a_service_killed_when_it_had_asked_for_a_savepoint_then_the_next_one_settles_it(
