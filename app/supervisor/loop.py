@@ -74,7 +74,7 @@ _AT_ONCE = 50
 
 
 _ENDED_AT_ONCE = 20
-"""Runs that somebody else has ended, of which a look asks too: the status of those that run does not wait for more."""
+"""Runs that have ended, of which a look asks too: the status of those that run does not wait for more."""
 
 
 def _only_to_record(run: Run, what: Observation) -> bool:
@@ -130,7 +130,7 @@ class _Place:
     starting: list[Run] = field(default_factory=list)
     passed_over: list[Run] = field(default_factory=list)
     ended: list[Run] = field(default_factory=list)
-    """Runs that ended by somebody else's doing, whose last savepoint is looked for; nobody holds them."""
+    """Runs that have ended and are looked at once more (:attr:`Run.look_again_at`); nobody holds them."""
 
     @property
     def key(self) -> tuple[int, str]:

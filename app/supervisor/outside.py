@@ -22,6 +22,8 @@ GIVE_UP_MS = 600_000
 """How long after the end that is tried."""
 LOST_GIVE_UP_MS = 7 * 24 * 3_600_000
 """How long a lost run is looked for: its cluster may be behind its address again, or recover its jobs late."""
+_FIRST_MS, _LAST_MS = 2_000, 600_000
+"""The shortest and the longest pause between two looks for a lost run."""
 
 
 def is_given_up(run: Run, now: int) -> bool:
@@ -34,9 +36,6 @@ def look_for_lost_at() -> ColumnElement[int]:
     lost_for = now_ms() - func.coalesce(Run.ended_at, now_ms())
     pause = case((lost_for < 10 * _FIRST_MS, _FIRST_MS), (lost_for > 10 * _LAST_MS, _LAST_MS), else_=lost_for / 10)
     return now_ms() + pause
-
-
-_FIRST_MS, _LAST_MS = 2_000, 600_000
 
 
 def ended_there(run: Run, target: State) -> bool:

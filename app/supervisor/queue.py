@@ -8,6 +8,7 @@ replicas share it: first who goes on from another run, whose slots those were, t
 
 from __future__ import annotations
 
+import secrets
 import time
 import zlib
 from bisect import bisect_left
@@ -40,6 +41,20 @@ def turn_of(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A new run's columns that the queue goes by."""
     asked = spec.get("queue") or {}
     return {"place": asked.get("place"), "slots": asked.get("slots"), "priority": asked.get("priority", 0)}
+
+
+def successor_of(ended: Run, spec: dict[str, Any], **columns: Any) -> Run:
+    """The run that goes on from one that has ended, not yet added: it is ahead of all that are new."""
+    return Run(
+        kind=ended.kind,
+        subject=ended.subject,
+        spec=spec,
+        external_id=secrets.token_hex(16),
+        predecessor_id=ended.id,
+        continues=True,
+        **turn_of(spec),
+        **columns,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ address may be there again).
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.supervisor.models import Run, Savepoint
-from app.supervisor.queue import turn_of
+from app.supervisor.queue import successor_of
 from app.supervisor.transitions import Desired, SavepointProgress, State
 
 _OF_THE_FIRST_STATE = ("restore", "restore_exactly", "restore_others")
@@ -86,17 +85,7 @@ async def next_run(session: AsyncSession, ended: Run, budget: Budget) -> tuple[R
     if ended.started_at is None and ended.submitted_at is not None:  # its submission may still be under way
         not_before = max(not_before, ended.submitted_at + int(budget.grace_s * 1000))
     spec = {name: value for name, value in ended.spec.items() if name not in _OF_THE_FIRST_STATE}
-    following = Run(
-        kind=ended.kind,
-        subject=ended.subject,
-        spec=spec,
-        external_id=secrets.token_hex(16),
-        predecessor_id=ended.id,
-        recovery=attempt,
-        not_before=not_before,
-        continues=True,
-        **turn_of(spec),
-    )
+    following = successor_of(ended, spec, recovery=attempt, not_before=not_before)
     pause = f", after a pause of {pause_s:g} s" if pause_s else ""
     return following, f"attempt {attempt} of {budget.most} within {window}{pause}"
 

@@ -611,16 +611,8 @@ class Store:
                 noted = await _update(session, lost.id, due, look_again_at=None)
                 if noted is None:
                     return Found()
-                lease: dict[str, Any] = {"lease_owner": self.owner, "lease_until": now_ms() + self._lease_ms}
-                stand_in = Run(
-                    kind=lost.kind,
-                    subject=lost.subject,
-                    spec=lost.spec,
-                    external_id=secrets.token_hex(16),
-                    predecessor_id=lost.id,
-                    continues=True,
-                    **lease,
-                    **queue.turn_of(lost.spec),
+                stand_in = queue.successor_of(
+                    lost, lost.spec, lease_owner=self.owner, lease_until=now_ms() + self._lease_ms
                 )
                 session.add(stand_in)
                 await session.flush()
@@ -849,15 +841,7 @@ class Store:
             run.reason = f"Not restarted: {why}. {run.reason or ''}".strip()
             self._tell(session, run, "restart", run.reason)
             return
-        following_run = Run(
-            kind=run.kind,
-            subject=run.subject,
-            spec=spec,
-            external_id=secrets.token_hex(16),
-            predecessor_id=run.id,
-            continues=True,
-            **queue.turn_of(run.successor),
-        )
+        following_run = queue.successor_of(run, spec)
         session.add(following_run)
         await session.flush()
         self._tell(session, following_run, "created", f"goes on from {spec['restore'] or 'nothing, without state'}")

@@ -45,10 +45,15 @@ def descendants(wanted: str) -> list[psutil.Process]:
 
     They are known by the environment that :func:`start` gave to the marked one, which children inherit.
     """
+    return with_variable(_MARK_VARIABLE, wanted)
+
+
+def with_variable(name: str, value: str) -> list[psutil.Process]:
+    """The living processes that were started with this in their environment, as far as this user may see it."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(_MARK_VARIABLE) == wanted and running(process):
+            if process.environ().get(name) == value and running(process):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

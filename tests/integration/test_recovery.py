@@ -184,6 +184,14 @@ async def test_given_a_job_that_is_back_and_has_ended_then_that_is_the_end_of_it
     assert world.outside.ever() == 1
 
 
+async def lost_for_good(world: World, **spec: Any) -> Run:
+    """A run that was lost, and that nobody starts again."""
+    run = await running(world, policy={"of": []}, **spec)
+    world.outside.restart()
+    await world.ticks(3)
+    return run
+
+
 async def looked_for(world: World, run: Run) -> None:
     """Its time has come to be looked for, and it was."""
     await world.change(run, look_again_at=0)
@@ -193,9 +201,7 @@ async def looked_for(world: World, run: Run) -> None:
 async def test_given_a_lost_job_that_nobody_started_again_when_it_is_back_then_it_goes_on_in_a_run_of_its_own(
     world: World,
 ) -> None:
-    run = await running(world, policy={"of": []}, slots=2)
-    world.outside.restart()
-    await world.ticks(3)
+    run = await lost_for_good(world, slots=2)
     assert (await world.newest()).state is State.LOST
     await looked_for(world, run)
     assert ((await world.now(run)).look_again_at or 0) > 0, "it is not there yet, and looked for again"
@@ -213,9 +219,7 @@ async def test_given_a_lost_job_that_nobody_started_again_when_it_is_back_then_i
 
 
 async def test_given_a_lost_job_that_is_back_and_has_ended_then_that_is_told(world: World) -> None:
-    run = await running(world, policy={"of": []})
-    world.outside.restart()
-    await world.ticks(3)
+    run = await lost_for_good(world)
     world.outside.returns_to(1)
     world.outside.becomes(Seen.FINISHED)
     await looked_for(world, run)
@@ -258,9 +262,7 @@ async def test_given_a_lost_job_that_was_to_stop_when_it_is_back_then_it_is_canc
 
 
 async def test_given_a_lost_job_whose_subject_is_gone_when_it_is_back_then_it_is_canceled(world: World) -> None:
-    run = await running(world, policy={"of": []})
-    world.outside.restart()
-    await world.ticks(3)
+    run = await lost_for_good(world)
     async with world.database.write() as session:
         await want_no_more(session, "job:1")
     world.outside.returns_to(1)
@@ -271,9 +273,7 @@ async def test_given_a_lost_job_whose_subject_is_gone_when_it_is_back_then_it_is
 
 
 async def test_given_a_run_that_was_lost_long_ago_then_it_is_not_looked_for_any_more(world: World) -> None:
-    run = await running(world, policy={"of": []})
-    world.outside.restart()
-    await world.ticks(3)
+    run = await lost_for_good(world)
     await world.change(run, ended_at=1)
     world.outside.returns_to(1)
     await looked_for(world, run)

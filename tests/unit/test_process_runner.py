@@ -19,6 +19,7 @@ from app.supervisor.runners.base import AlreadySubmitted, Observation, Outcome, 
 from app.supervisor.runners.keeper import MARK, Command, End, Why
 from app.supervisor.runners.process import REASON, ProcessRunner
 from app.supervisor.transitions import Seen, StopMode
+from stream_jobs.local import processes
 
 WITHIN_S = 20.0
 
@@ -43,14 +44,7 @@ def program(text: str, number: int = 1, **limits: float) -> Run:
 
 
 def alive(run: Run) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == run.external_id and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return processes.with_variable(MARK, run.external_id)
 
 
 @pytest.fixture

@@ -379,7 +379,7 @@ async def _ready(engine: Engine, job_id: int, replaces: Run | None, starts_as_de
         freed = (replaces.slots or 0) if replaces.spec.get("flink_url") == cluster.address else 0
 
     async def begin_translation(version: JobVersion) -> None:
-        if starts_as_defined and isinstance(definition, Job) and "execution.state-recovery.path" not in version.options:
+        if starts_as_defined and isinstance(definition, Job):
             await translate_ahead(engine.planner, engine.clusters, version, definition.tables, cluster.address)
 
     version = known

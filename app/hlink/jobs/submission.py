@@ -205,10 +205,13 @@ async def _judge(cluster: FlinkCluster, run: Run, error: ClusterError) -> None:
 async def translate_ahead(
     planner: Planner, clusters: Clusters, version: JobVersion, tables: Iterable[Table], flink_url: str
 ) -> None:
-    """Have the planner translate a version's plan, for a start without state that follows within a moment.
+    """Have the planner translate a version's plan, for its start as it is defined, which follows within a moment.
 
-    The start does it itself where that came to nothing: what fails here is told there.
+    The start does it itself where that came to nothing: what fails here is told there. One that goes on from a state
+    has to look into that first, and has it as an option.
     """
+    if _PATH in version.options:
+        return
     secrets = secrets_of_tables(tables, str(version.job_id)) if PLACEHOLDER in version.compiled else {}
     with contextlib.suppress(PlannerError, FlinkRestError):
         functions = await _functions_of(planner, clusters, version, flink_url)

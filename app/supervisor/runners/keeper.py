@@ -246,12 +246,16 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:,.0f} MiB"
 
 
+def _tree(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        worker = psutil.Process(pid)
+        return [worker, *worker.children(recursive=True)]
+    return []
+
+
 def _family(pid: int) -> list[psutil.Process]:
     """The worker and all that it started, also those with a session of their own."""
-    found: dict[int, psutil.Process] = {}
-    with contextlib.suppress(psutil.NoSuchProcess):
-        worker = psutil.Process(pid)
-        found = {one.pid: one for one in (worker, *worker.children(recursive=True))}
+    found = {process.pid: process for process in _tree(pid)}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ProcessLookupError):
             if process.pid not in found and os.getsid(process.pid) == pid:
@@ -261,11 +265,9 @@ def _family(pid: int) -> list[psutil.Process]:
 
 def _memory(pid: int) -> int:
     used = 0
-    with contextlib.suppress(psutil.Error):
-        worker = psutil.Process(pid)
-        for process in (worker, *worker.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):
-                used += process.memory_info().rss
+    for process in _tree(pid):
+        with contextlib.suppress(psutil.Error):
+            used += process.memory_info().rss
     return used
 
 

@@ -38,6 +38,7 @@ from app.supervisor.runners.base import (
 )
 from app.supervisor.runners.keeper import Command, End, Why
 from app.supervisor.transitions import Seen, StopMode
+from stream_jobs.local import processes
 
 REASON = "reason"
 """A file in which a worker says why it failed, for people; without it the runner says how it ended."""
@@ -184,7 +185,7 @@ class ProcessRunner:
 
     def _note_lost(self, folder: Path) -> End:
         """Its keeper is gone without a word: end what is left of it, and write down that this was so."""
-        for process in _marked(folder.name):
+        for process in processes.with_variable(keeper.MARK, folder.name):
             with contextlib.suppress(psutil.Error):
                 process.kill()
         begun = keeper.read_json(folder / keeper.STARTED) or {}
@@ -229,15 +230,6 @@ def _reason(folder: Path, end: End) -> str:
         if said:
             return said[:_REASON_CHARACTERS]
     return end.message or f"It ended with exit status {end.code}; its log says more"
-
-
-def _marked(name: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(keeper.MARK) == name:
-                found.append(process)
-    return found
 
 
 def _tail(log: Path, offset: int) -> Tail:
