@@ -111,7 +111,8 @@ class Database:
     async def _my_turn(self) -> AsyncIterator[None]:
         assert self._turn is not None
         try:
-            await asyncio.wait_for(self._turn.acquire(), BUSY_TIMEOUT_S)
+            async with asyncio.timeout(BUSY_TIMEOUT_S):
+                await self._turn.acquire()
         except TimeoutError:
             raise DatabaseFailure(f"No turn to write to the database within {BUSY_TIMEOUT_S:g} s") from None
         try:

@@ -156,7 +156,8 @@ async def prometheus(service: TheService) -> Response:
 
 async def _checked(check: Any) -> Health:
     try:
-        answer: Health = await asyncio.wait_for(check(), HEALTH_TIMEOUT_S)
+        async with asyncio.timeout(HEALTH_TIMEOUT_S):
+            answer: Health = await check()
     except (TimeoutError, SQLAlchemyError, HlinkError, OSError) as error:
         return Health(False, f"{type(error).__name__}: no answer")
     return answer

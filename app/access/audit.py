@@ -147,7 +147,7 @@ async def kept_for(database: Database, days: int) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        # Asked to end, not cancelled: in the midst of a transaction a cancellation can get lost.
+        # Asked to end, not cancelled: a transaction is finished.
         over.set()
         await cleaning
 
@@ -159,4 +159,5 @@ async def _clean(database: Database, days: int, over: asyncio.Event) -> None:
         except (SQLAlchemyError, DatabaseFailure) as error:
             logger.warning("old rows of the audit log were not deleted: %s; trying again", type(error).__name__)
         with suppress(TimeoutError):
-            await asyncio.wait_for(over.wait(), _CLEAN_EVERY_S)
+            async with asyncio.timeout(_CLEAN_EVERY_S):
+                await over.wait()

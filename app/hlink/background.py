@@ -34,12 +34,13 @@ async def repeated(name: str, every_s: float, step: Step) -> AsyncIterator[None]
             except Exception:
                 logger.exception("%s failed; trying again", name)
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), every_s)
+                async with asyncio.timeout(every_s):
+                    await over.wait()
 
     task = asyncio.create_task(go(), name=name)
     try:
         yield
     finally:
-        # Asked to end, not cancelled: in the midst of a transaction a cancellation can get lost.
+        # Asked to end, not cancelled: a transaction is finished.
         over.set()
         await task

@@ -243,7 +243,8 @@ class Supervisor:
                     return row
                 row = None
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(waiter.changed.wait(), min(left, self.pace.tick_s))
+                    async with asyncio.timeout(min(left, self.pace.tick_s)):
+                        await waiter.changed.wait()
                 # What was handed over may have been changed once more since: it counts only where it is enough.
                 told, waiter.run = waiter.run, None
                 if isinstance(told, model) and done(told):

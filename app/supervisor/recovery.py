@@ -22,6 +22,7 @@ from app.supervisor.transitions import Desired, SavepointProgress, State
 
 _OF_THE_FIRST_STATE = ("restore", "restore_exactly", "restore_others")
 """What a spec says of the state that its run goes on from: a run that stands in for it looks for that itself."""
+_LONGEST_PAUSE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,13 @@ class Budget:
     """Within ``window_s``; 0: never."""
     window_s: float = 600.0
     pause_s: float = 5.0
-    """Before the second attempt within the window; it doubles with each further one."""
+    """Before the second attempt within the window; it doubles with each further one, up to a minute."""
     grace_s: float = 30.0
     """How long a submission whose submitter died may still arrive."""
 
     def pause_before(self, attempt: int) -> float:
         """Seconds that attempt number ``attempt`` (from 1) waits."""
-        return 0.0 if attempt <= 1 else self.pause_s * 2.0 ** (attempt - 2)
+        return 0.0 if attempt <= 1 else min(self.pause_s * 2.0 ** min(attempt - 2, 32), _LONGEST_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,14 @@ def applies_to(run: Run, *, certain: bool) -> bool:
     """Whether a run that has just ended is to be started again.
 
     ``certain``: it is known that it does not run any more. A lost run of a place that kept its memory has ended in
-    one way or another, perhaps because somebody wanted that. A run that failed before it ran was refused.
+    one way or another, perhaps because somebody wanted that. A run that failed before it ran was refused, which is
+    for whoever wanted it to mend; one that stood in for a run that had run is an attempt that came to nothing.
     """
-    if run.desired is not Desired.RUNNING or run.state not in Policy.in_spec(run.spec).of:
+    if run.desired is not Desired.RUNNING:
         return False
-    return certain if run.state is State.LOST else run.started_at is not None
+    if run.state is State.FAILED and run.started_at is None:
+        return run.recovery is not None and run.submitted_at is not None
+    return run.state in Policy.in_spec(run.spec).of and (certain or run.state is not State.LOST)
 
 
 async def next_run(session: AsyncSession, ended: Run, budget: Budget) -> tuple[Run | None, str]:

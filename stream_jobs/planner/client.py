@@ -317,7 +317,8 @@ class Planner:
         self.statistics.requests += 1
         outcome = "answered"
         try:
-            answer = json.loads(await asyncio.wait_for(process.exchange(json.dumps(request)), limit))
+            async with asyncio.timeout(limit):
+                answer = json.loads(await process.exchange(json.dumps(request)))
         except TimeoutError:
             outcome = "timeout"
             self._replace(process)
@@ -357,7 +358,8 @@ class Planner:
             process = _Process()
             self._processes.add(process)
             try:
-                await asyncio.wait_for(process.start(self.config), self.config.start_timeout_s)
+                async with asyncio.timeout(self.config.start_timeout_s):
+                    await process.start(self.config)
                 break
             except (OSError, EOFError, TimeoutError, ValueError, PlannerError) as error:
                 self.last_error = str(error) or type(error).__name__
@@ -444,7 +446,8 @@ class _Process:
             os.killpg(self._process.pid, signal.SIGKILL)
         # Whoever else took its exit status, the next process must not wait for that for ever.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), _ENDS_WITHIN_S)
+            async with asyncio.timeout(_ENDS_WITHIN_S):
+                await self._process.wait()
 
 
 def _with(functions: FunctionSet) -> dict[str, list[str]]:

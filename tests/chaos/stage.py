@@ -32,6 +32,7 @@ from tests.services import Api, ServiceProcess
 from tests.stack import shared_artifacts
 
 _QUOTA = "8m"
+_SHOWN_LINES = 60
 
 
 class Replica(ServiceProcess):
@@ -181,11 +182,16 @@ class Stage:
             if now > deadline:
                 said = [
                     f"{work.name}: {self.watcher.status(self.replicas[0].url, work)}, Flink has "
-                    f"{[job for job in self.watcher.flink_jobs() or () if job[1] == work.name]}"
+                    f"{[job for job in self.watcher.flink_jobs() or () if job[1] == work.name]}; its log ends with\n"
+                    f"{self._last_lines_of_log(work)}"
                     for work in unwell
                 ]
-                raise AssertionError(f"not well {within_s:g} s after the last fault: {'; '.join(said)}")
+                raise AssertionError("\n".join([f"not well {within_s:g} s after the last fault", *said]))
             time.sleep(0.5)
+
+    def _last_lines_of_log(self, work: Work) -> str:
+        answer = self.request("GET", f"/jobs/{work.id}/log")
+        return "\n".join(str(answer["data"]).splitlines()[-_SHOWN_LINES:]) if answer is not None else "no answer"
 
     def check(self) -> None:
         """Hold results and savepoints against the truth; what is wrong is noted with the watcher's findings."""

@@ -431,6 +431,45 @@ async def test_given_a_refused_submission_then_it_is_not_tried_again(world: Worl
     assert ((await world.newest()).id, (await world.newest()).state) == (run.id, State.FAILED)
 
 
+@pytest.mark.parametrize("of", [["LOST"], ["LOST", "FAILED"]])
+async def test_given_a_stand_in_that_is_refused_then_the_job_that_ran_is_tried_again_until_that_was_too_often(
+    world: World, of: list[str]
+) -> None:
+    lost = await running(world, policy={"of": of})
+    await world.change(lost, spec={**lost.spec, "refuse": "the disk is full"})
+    world.outside.restart()
+    await world.ticks(12)
+
+    given_up = await world.newest()
+    assert (given_up.state, given_up.recovery) == (State.FAILED, 3)
+    assert given_up.reason == (
+        "the disk is full. "
+        "Not started again: that was done 3 times within 10 min. Find out what ends it, then restart the job"
+    )
+
+
+async def test_given_a_stand_in_whose_submission_fails_for_a_while_then_the_job_that_ran_runs_again(
+    world: World,
+) -> None:
+    lost = await running(world)
+    await world.change(lost, spec={**lost.spec, "refuse": "the disk is full"})
+    world.outside.restart()
+    while (stand_in := await world.newest()).recovery != 2:
+        assert stand_in.state is not State.FAILED or stand_in.recovery is None
+        await world.ticks()
+    await world.change(stand_in, spec={name: value for name, value in stand_in.spec.items() if name != "refuse"})
+    await world.ticks(4)
+
+    after = await world.newest()
+    assert (after.state, after.recovery, after.spec["restore"]) == (State.RUNNING, 2, "/checkpoints/chk-7")
+
+
+def test_the_pause_before_an_attempt_grows_to_a_minute_and_no_further() -> None:
+    budget = Budget(most=1000)
+
+    assert [budget.pause_before(attempt) for attempt in (1, 2, 3, 4, 5, 6, 1000)] == [0, 5, 10, 20, 40, 60, 60]
+
+
 async def test_given_a_run_that_is_being_stopped_when_it_is_lost_then_it_stays_so(world: World) -> None:
     run = await running(world)
     world.outside.fail_stops("disk full")

@@ -128,8 +128,13 @@ async def shared_world(schema: str, tmp_path: Path) -> AsyncIterator[World]:
     await made.close()
 
 
+async def exit_code(replica: asyncio.subprocess.Process, within_s: float = 30) -> int:
+    async with asyncio.timeout(within_s):
+        return await replica.wait()
+
+
 async def died(replica: asyncio.subprocess.Process) -> None:
-    assert await asyncio.wait_for(replica.wait(), 30) == -signal.SIGKILL
+    assert await exit_code(replica) == -signal.SIGKILL
 
 
 # Killed at each step. Whatever the moment, another replica must end up with one job and the right outcome.
@@ -398,7 +403,8 @@ async def test_given_a_killed_replica_then_its_runs_are_taken_over_within_lease_
     held = await world.until(run, lambda run: run.state is State.RUNNING)
     second = await world.start_replica()
     assert second.stdout is not None
-    await asyncio.wait_for(second.stdout.readline(), 30)
+    async with asyncio.timeout(30):
+        await second.stdout.readline()
     await asyncio.sleep(2 * LEASE_S)
     assert (await world.load(run)).lease_owner == held.lease_owner
 
@@ -420,11 +426,11 @@ async def test_given_a_replica_that_ends_in_order_then_its_runs_are_free_at_once
     assert replica.stdin is not None
     replica.stdin.close()
 
-    assert await asyncio.wait_for(replica.wait(), 15) == 0
+    assert await exit_code(replica, 15) == 0
     assert (await world.load(run)).lease_owner is None
 
 
 async def test_given_a_crash_point_that_does_not_exist_then_the_service_refuses_to_start(world: World) -> None:
     replica = await world.start_replica("no.such.point")
 
-    assert await asyncio.wait_for(replica.wait(), 30) not in (0, -signal.SIGKILL)
+    assert await exit_code(replica) not in (0, -signal.SIGKILL)

@@ -20,7 +20,8 @@ async def test_a_step_that_raises_is_logged_and_taken_again(caplog: pytest.LogCa
         done.set()
 
     async with repeated("counting", 0.001, step):
-        await asyncio.wait_for(done.wait(), 10)
+        async with asyncio.timeout(10):
+            await done.wait()
     assert [record.getMessage() for record in caplog.records] == [
         "counting failed; trying again",
         "counting: the database failed: OperationalError; trying again",
@@ -38,5 +39,6 @@ async def test_a_step_under_way_is_asked_to_end_and_waited_for() -> None:
         ended = True
 
     async with repeated("waiting", 3600, step):
-        await asyncio.wait_for(began.wait(), 10)
+        async with asyncio.timeout(10):
+            await began.wait()
     assert ended

@@ -94,6 +94,28 @@ async def test_given_a_transaction_inside_another_one_then_it_fails_instead_of_h
                 pass
 
 
+@pytest.mark.parametrize("steps", range(5))
+async def test_given_a_writer_that_is_cancelled_as_its_turn_comes_then_it_ends_and_the_next_one_has_its_turn(
+    database: Database, steps: int
+) -> None:
+    ended: list[str] = []
+
+    async def write(name: str) -> None:
+        async with database.write():
+            await asyncio.sleep(0.01)
+        ended.append(name)
+
+    async with database.write():
+        writers = [asyncio.create_task(write(name)) for name in ("first", "second")]
+        await asyncio.sleep(0.01)
+    for _ in range(steps):  # how far it has come with its turn by then
+        await asyncio.sleep(0)
+    writers[0].cancel()
+    await asyncio.wait(writers, timeout=10)
+
+    assert (writers[0].cancelled(), ended) == (True, ["second"])
+
+
 async def test_given_a_reading_session_then_its_changes_are_not_kept(database: Database) -> None:
     async with database.read() as session:
         (await session.exec(select(Node).where(Node.number == 0))).one().owner = "me"

@@ -66,7 +66,8 @@ class Delivery:
             self._threads, partial(addresses.send, url, title, body, kind)
         )
         try:
-            reason = await asyncio.wait_for(sending, LONGEST_S)
+            async with asyncio.timeout(LONGEST_S):
+                reason = await sending
         except TimeoutError:
             reason = f"no answer within {LONGEST_S:g} s"
         metrics.NOTIFICATIONS.labels("sent" if reason is None else "failed").inc()

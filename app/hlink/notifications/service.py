@@ -133,7 +133,8 @@ async def _store(database: Database, target: Target, wanted: TargetChange) -> Ta
         try:
             shown = await asyncio.to_thread(addresses.checked, url)
             with suppress(TimeoutError):  # a name that cannot be looked up now: sending looks it up again
-                await asyncio.wait_for(asyncio.to_thread(addresses.reachable, url), _LOOK_UP_S)
+                async with asyncio.timeout(_LOOK_UP_S):
+                    await asyncio.to_thread(addresses.reachable, url)
         except InvalidInput as error:
             problems += error.problems
     kinds = list(dict.fromkeys(wanted.events)) if wanted.events is not None else target.kinds
