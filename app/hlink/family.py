@@ -29,10 +29,10 @@ from app.hlink.notifications import service as notifying
 from app.hlink.notifications.judge import Judge
 from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
-from app.hlink.uploads import Files
 from app.hlink.watch.collector import Collector
 from app.service import Family, Service
 from app.supervisor.runners.flink import FlinkRunner
+from app.uploads import Files
 from stream_jobs.planner.preview import Previewer
 from stream_jobs.rest import Clusters
 

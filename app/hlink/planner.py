@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from app.errors import InvalidInput, Problem
-from app.hlink.uploads import Files
 from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
 from app.settings import Settings
+from app.uploads import Files
 from stream_jobs import shipped
 from stream_jobs.definitions import (
     Column,

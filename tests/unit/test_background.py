@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.hlink.background import repeated
+from app.background import repeated
 
 
 async def test_a_step_that_raises_is_logged_and_taken_again(caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ import pytest
 from fastapi import FastAPI, Request
 
 from app.errors import InvalidInput, NotFound
-from app.hlink.uploads import Files, check_archive
+from app.uploads import Files, check_archive
 
 LIMIT = 1024 * 1024
 

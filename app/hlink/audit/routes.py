@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from app.access import audit
 from app.access.models import AuditEvent
-from app.hlink.filters import containing, since_until
+from app.filters import containing, since_until
 from app.hlink.wire import Answer, AuditQuery, AuditRecord, Page
 from app.service import ReadSession
 

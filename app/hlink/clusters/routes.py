@@ -25,8 +25,8 @@ from app.hlink.wire import (
     ClusterView,
     Page,
 )
-from app.hlink.wire.envelope import Wire
 from app.service import ReadSession, TheService, WriteSession
+from app.wire import Wire
 from stream_jobs import rest
 from stream_jobs.rest import Clusters
 

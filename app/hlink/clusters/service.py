@@ -13,6 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database, now_ms
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
+from app.filters import containing, equal, within
 from app.hlink.clusters import login as login_of
 from app.hlink.clusters.address import normalised
 from app.hlink.clusters.models import (
@@ -23,7 +24,6 @@ from app.hlink.clusters.models import (
     ON,
     Cluster,
 )
-from app.hlink.filters import containing, equal, within
 from app.hlink.jobs.models import StoredJob
 from app.hlink.wire import ClusterAdditionBody, ClusterChangeBody, ClusterChoiceQuery, ClusterQuery
 from app.supervisor import Run

@@ -12,9 +12,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import HlinkError, InvalidInput, NoSuchAddress, NotFound, Problem
 from app.hlink.jars import service as jars
-from app.hlink.uploads import Files
 from app.hlink.wire import Answer
 from app.service import ReadSession, TheService
+from app.uploads import Files
 
 router = APIRouter(tags=["文件上传下载操作接口"])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.errors import InvalidInput, Problem
 from app.hlink.functions.classfile import ABSTRACT, INTERFACE, PUBLIC, ClassFile, NotAClass, read_class
-from app.hlink.uploads import check_archive
+from app.uploads import check_archive
 from stream_jobs.definitions import FunctionKind
 
 NEWEST_JAVA = 21

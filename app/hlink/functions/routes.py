@@ -10,7 +10,6 @@ from app.hlink.functions import service as functions
 from app.hlink.functions.models import StoredFunction
 from app.hlink.functions.service import Workshop
 from app.hlink.planner import PART as PLANNER
-from app.hlink.uploads import ANY_SIZE, Files
 from app.hlink.wire import (
     Answer,
     FunctionEntity,
@@ -24,6 +23,7 @@ from app.hlink.wire import (
 )
 from app.hlink.wire.functions import FILE
 from app.service import ReadSession, TheService
+from app.uploads import ANY_SIZE, Files
 
 router = APIRouter(tags=["自定义函数"])
 

@@ -16,8 +16,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
+from app.filters import containing, within
 from app.hlink import catalogue
-from app.hlink.filters import containing, within
 from app.hlink.functions.inspection import Found, find_class, find_python
 from app.hlink.functions.models import (
     LONGEST_DESCRIPTION,
@@ -27,9 +27,9 @@ from app.hlink.functions.models import (
     StoredFunction,
 )
 from app.hlink.jobs.models import JobVersion, StoredJob
-from app.hlink.uploads import Check, Files, Upload
 from app.hlink.wire import FunctionQuery, FunctionUpdate, FunctionUpload
 from app.hlink.wire.functions import FILE
+from app.uploads import Check, Files, Upload
 from stream_jobs.definitions import Function, FunctionKind
 from stream_jobs.planner.client import Planner, PlannerError, PlannerUnavailable
 from stream_jobs.planner.functions import prepare

@@ -7,7 +7,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 
 from app.errors import InvalidInput, Problem
-from app.hlink.uploads import check_archive
+from app.uploads import check_archive
 
 _MANIFEST = "META-INF/MANIFEST.MF"
 _LARGEST_MANIFEST = 1024 * 1024

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Request
 from app.hlink.clusters.routes import CONNECTIONS
 from app.hlink.jars import service as jars
 from app.hlink.jars.models import NO_CLUSTER, StoredJar
-from app.hlink.uploads import ANY_SIZE, Files
 from app.hlink.wire import Answer, JarEntity, JarPageQuery, JarQuery, JarUpload, JarUploaded, Page
 from app.hlink.wire.jars import FILE
 from app.service import ReadSession, TheService
+from app.uploads import ANY_SIZE, Files
 
 router = APIRouter(tags=["文件管理"])
 

@@ -14,16 +14,16 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
+from app.filters import containing, equal, within
 from app.hlink.clusters import service as clusters
 from app.hlink.clusters.models import Cluster as StoredCluster
-from app.hlink.filters import containing, equal, within
 from app.hlink.jars.archive import check_jar, declared_entry_class
 from app.hlink.jars.models import JAR, NO_CLUSTER, StoredJar
 from app.hlink.jobs.models import JAR as JAR_JOB
 from app.hlink.jobs.models import StoredJob
-from app.hlink.uploads import Files, StoredFile
 from app.hlink.wire import JarPageQuery, JarQuery, JarUpload
 from app.hlink.wire.jars import FILE
+from app.uploads import Files, StoredFile
 from stream_jobs.rest import Cluster, Clusters, FlinkRestError
 
 BRING_S = 60.0

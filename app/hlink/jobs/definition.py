@@ -17,7 +17,7 @@ from app.hlink.jobs.execution import execution, wants_event_time
 from app.hlink.jobs.models import JAR, SQL, JobTableLink, StoredJob
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
-from app.hlink.uploads import Files
+from app.uploads import Files
 from stream_jobs.definitions import Execution, Function, Job, Role, Secret, Statement, Table
 from stream_jobs.sql.options import flink_options
 

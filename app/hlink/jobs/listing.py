@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, String, case, cast, func, literal
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.filters import containing, equal, within
 from app.hlink.clusters.models import Cluster
-from app.hlink.filters import containing, equal, within
 from app.hlink.jobs.models import SUBJECT, JobTableLink, StoredJob
 from app.hlink.jobs.service import KIND_NAMES, STATUS, STATUS_NAMES, Found, complete
 from app.hlink.wire import JobQuery

@@ -25,7 +25,6 @@ from app.hlink.jobs.overview import overview as overview_of
 from app.hlink.jobs.preview import preview as preview_of
 from app.hlink.jobs.service import KIND_NAMES, STATUS_NAMES, Engine, Found, Updated, status_of
 from app.hlink.planner import PART as PLANNER
-from app.hlink.uploads import Files
 from app.hlink.wire import (
     Answer,
     ChangedJob,
@@ -43,6 +42,7 @@ from app.hlink.wire import (
 from app.service import ReadSession, TheService
 from app.supervisor import Run, StopMode
 from app.supervisor.store import events as events_of
+from app.uploads import Files
 from stream_jobs.planner.plan import explain
 
 PREVIEWER = "hlink.previewer"

@@ -34,7 +34,6 @@ from app.hlink.jobs.submission import translate_ahead
 from app.hlink.planner import refusal
 from app.hlink.tables import service as tables
 from app.hlink.tables.models import StoredTable
-from app.hlink.uploads import Files
 from app.hlink.wire import JobView
 from app.ids import new_id
 from app.supervisor import (
@@ -53,6 +52,7 @@ from app.supervisor.faults import crash_point
 from app.supervisor.retention import hold_savepoint, savepoint_at
 from app.supervisor.runners.base import Room
 from app.supervisor.schedules import remove_schedule
+from app.uploads import Files
 from stream_jobs import formats
 from stream_jobs.definitions import Function, Job
 from stream_jobs.planner.client import Planner, PlannerError

@@ -21,7 +21,6 @@ from app.hlink.jobs.recovery import LeftStates, state_at
 from app.hlink.tables import service as tables
 from app.hlink.tables.definition import to_definition
 from app.hlink.tables.models import StoredTable
-from app.hlink.uploads import Files
 from app.supervisor import Run
 from app.supervisor.runners.base import (
     AlreadySubmitted,
@@ -31,6 +30,7 @@ from app.supervisor.runners.base import (
     SubmissionUncertain,
     Unreachable,
 )
+from app.uploads import Files
 from stream_jobs.definitions import Function, FunctionKind, Table
 from stream_jobs.planner.client import Planner, PlannerError, PlannerUnavailable
 from stream_jobs.planner.function_sets import NO_FUNCTIONS, FunctionSet

@@ -11,9 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from app.background import repeated
 from app.database import Database, now_ms
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
-from app.hlink.background import repeated
 from app.hlink.notifications import addresses, reading
 from app.hlink.notifications.delivery import Delivery
 from app.hlink.notifications.models import LONGEST_NAME, Kind, Notification, Target

@@ -27,8 +27,8 @@ from app.hlink.wire import (
     TableView,
     TypeList,
 )
-from app.hlink.wire.envelope import OptionalInt64
 from app.service import ReadSession, TheService, WriteSession
+from app.wire import OptionalInt64
 
 router = APIRouter(tags=["数据源管理"])
 

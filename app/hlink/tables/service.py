@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.database import Database
 from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
-from app.hlink.filters import containing, equal
+from app.filters import containing, equal
 from app.hlink.planner import refusal
 from app.hlink.tables import fields
 from app.hlink.tables.definition import alias_problems, to_connection, to_definition

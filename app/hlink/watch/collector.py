@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app import metrics
-from app.hlink.background import repeated
+from app.background import repeated
 from app.hlink.watch.figures import Figures, Names, figures_of, names_of
 from app.hlink.watch.jobs import Jobs, Watched, watched
 from app.metrics import Sample

@@ -17,7 +17,7 @@ from app.hlink.wire.clusters import (
     ClusterView,
 )
 from app.hlink.wire.dictionaries import DictionaryItem
-from app.hlink.wire.envelope import Answer, IdList, Page, Paging, TextId, time_span
+from app.hlink.wire.envelope import Answer, Page, Paging
 from app.hlink.wire.functions import (
     FunctionEntity,
     FunctionQuery,
@@ -59,6 +59,7 @@ from app.hlink.wire.tables import (
     TypeList,
     UnionField,
 )
+from app.wire import IdList, TextId, time_span
 
 __all__ = [
     "Answer",

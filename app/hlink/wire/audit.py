@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import Int32, Int64, OptionalDateTime, Paging, TextFilter, TimeFilter, Wire
+from app.hlink.wire.envelope import Paging
+from app.wire import Int32, Int64, OptionalDateTime, TextFilter, TimeFilter, Wire
 
 
 class AuditRecord(Wire):

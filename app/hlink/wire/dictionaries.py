@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, Wire
+from app.wire import OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, Wire
 
 
 class DictionaryItem(Wire):

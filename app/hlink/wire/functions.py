@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import (
-    OptionalDateTime,
-    OptionalInt32,
-    OptionalInt64,
-    OptionalText,
-    Paging,
-    TextFilter,
-    TimeFilter,
-    Wire,
-)
+from app.hlink.wire.envelope import Paging
+from app.wire import OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, TextFilter, TimeFilter, Wire
 
 FILE = "jarfile"
 """The field of a form that carries a function's file."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import OptionalText, Wire
 from app.hlink.wire.jobs import JobEntity
+from app.wire import OptionalText, Wire
 
 
 class OperatorImpact(Wire):

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import (
-    CustomParameters,
-    OptionalDateTime,
-    OptionalInt32,
-    OptionalInt64,
-    OptionalText,
-    Paging,
-    TextFilter,
-    TimeFilter,
-    Wire,
-)
+from app.hlink.wire.envelope import CustomParameters, Paging
+from app.wire import OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, TextFilter, TimeFilter, Wire
 
 FILE = "jarfile"
 """The form's field that carries the jar."""

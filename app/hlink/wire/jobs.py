@@ -6,17 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import (
-    CustomParameters,
-    OptionalDateTime,
-    OptionalInt32,
-    OptionalInt64,
-    OptionalText,
-    Paging,
-    TextFilter,
-    TimeFilter,
-    Wire,
-)
+from app.hlink.wire.envelope import CustomParameters, Paging
+from app.wire import OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, TextFilter, TimeFilter, Wire
 
 
 class JobTable(Wire):

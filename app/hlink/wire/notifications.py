@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import (
-    Int32,
-    Int64,
-    OptionalDateTime,
-    OptionalInt64,
-    OptionalText,
-    Paging,
-    Text,
-    TextFilter,
-    Wire,
-)
+from app.hlink.wire.envelope import Paging
+from app.wire import Int32, Int64, OptionalDateTime, OptionalInt64, OptionalText, Text, TextFilter, Wire
 
 
 class TargetChange(Wire):

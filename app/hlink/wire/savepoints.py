@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import ConfigDict, Field
 
-from app.hlink.wire.envelope import Int32, Int64, OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, Wire
+from app.wire import Int32, Int64, OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, Wire
 
 
 class StopChoice(StrEnum):

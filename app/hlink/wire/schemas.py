@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from app.hlink.wire.envelope import OptionalInt32, OptionalText, Wire
 from app.hlink.wire.tables import SchemaColumn
+from app.wire import OptionalInt32, OptionalText, Wire
 
 
 class SchemaAnalysis(Wire):

@@ -6,19 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from app.hlink.wire.envelope import (
-    CustomParameters,
-    Int32,
-    Int64,
-    OptionalDateTime,
-    OptionalInt32,
-    OptionalInt64,
-    OptionalText,
-    Paging,
-    Text,
-    TextFilter,
-    Wire,
-)
+from app.hlink.wire.envelope import CustomParameters, Paging
+from app.wire import Int32, Int64, OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, Text, TextFilter, Wire
 
 
 def _as_text(value: Any) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement
 
-from app.hlink.wire import time_span
+from app.wire import time_span
 
 # A model's attribute is a column to SQLAlchemy and a plain value to the type checker: hence Any.
 

@@ -1,0 +1,67 @@
+"""What is drawn of a node's output: figures in the forms of the published API, and ours.
+
+``front`` says how: curve, multi_curve and table are published; confusion_matrix, bar, histogram and images are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.visual.engine.plan import write_json
+
+
+class Figures:
+    """The figures of one output port, in the order in which they were made; kept on disk as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.all: list[dict[str, Any]] = []
+
+    def curve(self, title: str, x: Sequence[Any], y: Sequence[float], x_label: str, y_label: str) -> None:
+        """One line."""
+        self._add("curve", {"x": _plain(x), "y": _plain(y), "x_label": x_label, "y_label": y_label, "title": title})
+
+    def curves(
+        self, title: str, x: Sequence[Any], y: Mapping[str, Sequence[float]], x_label: str, y_label: str
+    ) -> None:
+        """Several lines over the same ``x``."""
+        lines = {name: _plain(values) for name, values in y.items()}
+        self._add("multi_curve", {"x": _plain(x), "y": lines, "x_label": x_label, "y_label": y_label, "title": title})
+
+    def table(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Columns by their names."""
+        self._add("table", {name: _plain(values) for name, values in columns.items()})
+
+    def confusion(self, labels: Sequence[Any], counts: Sequence[Sequence[int]]) -> None:
+        """Rows are what is true, columns what was predicted."""
+        rows = [_plain(row) for row in counts]
+        self._add("confusion_matrix", {"labels": _plain(labels), "matrix": rows, "title": "confusion matrix"})
+
+    def bars(self, title: str, names: Sequence[Any], values: Sequence[float], errors: Sequence[float] = ()) -> None:
+        """One bar a name, with its deviation where that is known."""
+        data = {"x": _plain(names), "y": _plain(values), "title": title}
+        self._add("bar", data | ({"error": _plain(errors)} if len(errors) else {}))
+
+    def histogram(self, title: str, edges: Sequence[float], counts: Sequence[int], x_label: str) -> None:
+        """``counts`` between neighbouring ``edges``."""
+        self._add("histogram", {"edges": _plain(edges), "counts": _plain(counts), "x_label": x_label, "title": title})
+
+    def _add(self, front: str, data: dict[str, Any]) -> None:
+        self.all.append({"data": data, "front": front})
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._path, self.all)
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """Values as JSON has them: no library's numbers, and nothing that is not a number (null stands for it)."""
+    return [_one(value) for value in values]
+
+
+def _one(value: Any) -> Any:
+    plain = value.item() if hasattr(value, "item") else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return None
+    return plain if isinstance(plain, str | int | float | bool) or plain is None else str(plain)

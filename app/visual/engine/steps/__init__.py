@@ -1,0 +1,70 @@
+"""What nodes do: each step is a function from a :class:`Task` to the values at its output ports."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.visual.engine.figures import Figures
+from app.visual.engine.values import Model, NodeFailure, Table, Value
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a step is given."""
+
+    name: str
+    of: str | None
+    """The library's class that it is to use, as ``module.Class``."""
+    parameters: Mapping[str, Any]
+    """All that were set, and the defaults of the others; None is left out."""
+    inputs: Mapping[str, Value]
+    seed: int
+    figures: Callable[[str], Figures]
+    """What is drawn of an output port."""
+
+    def table(self, port: str = "data") -> Table:
+        """The table at an input port, which is tied."""
+        found = self.inputs[port]
+        assert isinstance(found, Table)
+        return found
+
+    def optional_table(self, port: str) -> Table | None:
+        """The table at an input port that may be open."""
+        return self.table(port) if port in self.inputs else None
+
+    def model(self, port: str = "model") -> Model:
+        """The model at an input port."""
+        found = self.inputs[port]
+        assert isinstance(found, Model)
+        return found
+
+    def make(self, **more: Any) -> Any:
+        """An object of the class, with the parameters that it knows, the seed where it takes one, and ``more``."""
+        assert self.of is not None
+        made = library_class(self.of)
+        known = made().get_params() if hasattr(made, "get_params") else {}
+        given = {name: value for name, value in self.parameters.items() if name in known}
+        seed = {"random_state": self.seed} if "random_state" in known else {}
+        try:
+            return made(**{**seed, **given, **more})
+        except (TypeError, ValueError) as error:
+            raise NodeFailure(f"{self.of} cannot be made with these parameters: {error}") from error
+
+
+Step = Callable[[Task], Mapping[str, Value]]
+
+
+def step(name: str) -> Step:
+    """The step that a component names, as ``module.function`` of this package."""
+    module, _, function = name.rpartition(".")
+    found: Step = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    return found
+
+
+def library_class(name: str) -> Any:
+    """A library's class by its name, as ``module.Class``."""
+    module, _, attribute = name.rpartition(".")
+    return getattr(importlib.import_module(module), attribute)

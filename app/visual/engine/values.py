@@ -1,0 +1,120 @@
+"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import feather
+
+_TABLE, _ABOUT, _MODEL = "table.arrow", "about.json", "model.skops"
+
+
+class NodeFailure(Exception):
+    """A node cannot do its work for a reason that its user can mend: the message names it, and the remedy."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and what is known of them."""
+
+    frame: pd.DataFrame
+    target: str | None = None
+    """The column that models are to predict."""
+    preparation: Sequence[tuple[str, Any]] = ()
+    """The fitted transformers that its features went through since they were read, the first one first.
+
+    Each takes the features' frame and gives one with names: a pipeline of them makes new rows into such a table.
+    """
+
+    @property
+    def features(self) -> pd.DataFrame:
+        """The columns that are not the target."""
+        return self.frame if self.target is None else self.frame.drop(columns=[self.target])
+
+    @property
+    def labels(self) -> pd.Series:
+        """The target's column. Raises :class:`NodeFailure` without a target."""
+        if self.target is None:
+            raise NodeFailure("The table has no target column: set one at the node that reads the data")
+        return self.frame[self.target]
+
+    def with_features(self, features: pd.DataFrame, step: tuple[str, Any] | None = None) -> Table:
+        """The same rows with other features, which ``step`` (a name and what was fitted) made of these."""
+        frame = features if self.target is None else features.assign(**{self.target: self.frame[self.target]})
+        return replace(self, frame=frame, preparation=[*self.preparation, *([step] if step else [])])
+
+    def with_rows(self, frame: pd.DataFrame) -> Table:
+        """Other rows of the same columns."""
+        return replace(self, frame=frame.reset_index(drop=True))
+
+
+@dataclass(frozen=True)
+class Model:
+    """An estimator that was fitted, with all that it needs to be used on new rows."""
+
+    estimator: Any
+    task: str
+    """``classification``, ``regression``, ``clustering`` or ``transformation``."""
+    features: Sequence[str]
+    """The columns that the estimator takes, in their order."""
+    target: str | None = None
+    preparation: Sequence[tuple[str, Any]] = ()
+    """As of the table that it was fitted on."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Name -> type of the columns that were read at the very beginning."""
+
+
+Value = Table | Model
+
+
+def save(value: Value, folder: Path) -> None:
+    """Keep a value in a folder, which exists."""
+    if isinstance(value, Table):
+        _save_frame(value.frame, folder / _TABLE)
+        about: dict[str, Any] = {"kind": "table", "target": value.target}
+        kept: Any = list(value.preparation)
+    else:
+        about = {
+            "kind": "model",
+            "task": value.task,
+            "features": list(value.features),
+            "target": value.target,
+            "columns": dict(value.columns),
+        }
+        kept = {"estimator": value.estimator, "preparation": list(value.preparation)}
+    if kept:
+        import skops.io
+
+        skops.io.dump(kept, folder / _MODEL)
+    (folder / _ABOUT).write_text(json.dumps(about, ensure_ascii=False))
+
+
+def load(folder: Path) -> Value:
+    """A value that was kept. Of the files only types of the libraries that made them are trusted."""
+    about = json.loads((folder / _ABOUT).read_text())
+    kept = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
+    if about.pop("kind") == "table":
+        return Table(feather.read_feather(folder / _TABLE), about["target"], [tuple(one) for one in kept])
+    return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
+
+
+def _save_frame(frame: pd.DataFrame, path: Path) -> None:
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise NodeFailure(f"A column has values of several types: {error}") from error
+    feather.write_feather(table, str(path), compression="lz4")
+
+
+def _load_model(path: Path) -> Any:
+    import skops.io
+
+    unknown = skops.io.get_untrusted_types(file=path)
+    # The folder is the engine's own; what users bring in from outside never comes this way.
+    return skops.io.load(path, trusted=unknown)
