@@ -107,6 +107,17 @@ class Settings(BaseSettings):
     failed_checkpoints: Annotated[int, Field(ge=1, le=10)] = 3
     """So many failed checkpoints in a row are told of; Flink remembers ten."""
 
+    visual_at_once: Annotated[int, Field(ge=1)] = 2
+    """How many experiments run at a time on this machine; the others wait."""
+    visual_processors: Annotated[int, Field(ge=0)] = 0
+    """How many nodes of one graph run at a time; 0: as many as there are processors."""
+    visual_memory_mib: Annotated[int, Field(ge=64)] = 4096
+    """The most memory that one experiment may use, in MiB: it is ended when it uses more."""
+    visual_time_s: Annotated[float, Field(ge=0)] = 0.0
+    """The longest that one experiment may run; 0: any time."""
+    visual_outputs_mib: Annotated[int, Field(ge=0)] = 20_480
+    """How much of what nodes have brought out is kept for later runs, in MiB: what was used least lately goes first."""
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
 

@@ -64,6 +64,8 @@ class Plan:
     seed: int
     processors: int
     """How many nodes run at a time."""
+    anew: Sequence[int] = ()
+    """Nodes that are run even where an earlier run has done the same."""
 
     def write(self, folder: Path) -> None:
         """Leave it in a run's folder."""

@@ -86,7 +86,7 @@ class _Engine:
             self._note(node, Progress(NodeState.STOPPED, reason=f"It needs what '{name}' brings out"))
             return True
         key = self._keys[node] = self._key(step)
-        if self._is_there(key):
+        if node not in self._plan.anew and self._is_there(key):
             log.info("%s: as before, nothing to do", step.name)
             now = _now_ms()
             self._note(node, Progress(NodeState.SUCCEEDED, key, began_at=now, ended_at=now, reused=True))
@@ -161,9 +161,8 @@ class _Engine:
         try:
             unfinished.mkdir(parents=True)
             self._work(step, unfinished, own)
-            with contextlib.suppress(OSError):  # the same may have been done by another run meanwhile
-                unfinished.rename(self._outputs / key)
-        except Exception as error:
+            self._put(unfinished, self._outputs / key)
+        except Exception as error:  # noqa: BLE001 - whatever a node fails by, it is told
             (own / REASON).write_text(_why(error))
             shutil.rmtree(unfinished, ignore_errors=True)
             sys.exit(1)
@@ -194,6 +193,15 @@ class _Engine:
                 write_json(folder / port / FIGURES, figures[port].all)
         took = time.monotonic() - began
         write_json(folder / DONE, {"component": step.component, "seconds": round(took, 3)})
+
+    def _put(self, made: Path, place: Path) -> None:
+        """Give outputs their name. What was there is the same, from another run, or from before it was run anew."""
+        try:
+            made.rename(place)
+        except OSError:
+            if not (place / DONE).exists():
+                raise
+            shutil.rmtree(made)
 
 
 def _import_libraries() -> None:

@@ -1,0 +1,1 @@
+"""Experiments (实验管理): what people make jobs in."""

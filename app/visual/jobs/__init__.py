@@ -1,0 +1,1 @@
+"""Jobs (任务管理): graphs of components, and their runs."""

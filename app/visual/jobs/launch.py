@@ -1,0 +1,106 @@
+"""From a checked graph to a run: what its spec has, and the process that carries it out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from app.settings import Settings
+from app.supervisor import Run
+from app.supervisor.runners.base import SubmissionRefused
+from app.supervisor.runners.keeper import Command
+from app.visual.engine.plan import NODES, Plan, Progress, Step
+from app.visual.jobs.graph import Ready
+
+RUNS = Path("visual", "runs")
+OUTPUTS = Path("visual", "outputs")
+"""Under ``HLINK_HOME``: the runs' folders, and what nodes have brought out."""
+
+
+def spec_of(
+    nodes: Sequence[Ready],
+    chosen: Set[int],
+    anew: Set[int],
+    sources: Mapping[int, Mapping[str, Any]],
+    *,
+    name: str,
+    place: str,
+    seed: int,
+    before: str | None,
+) -> dict[str, Any]:
+    """What a run is started with: the graph as it is now, whatever becomes of it later.
+
+    ``chosen`` are the nodes to run, those of them in ``anew`` even where an earlier run has done the same;
+    ``sources`` is what nodes that read data sets are to know of them; ``before`` names the run before, from which
+    the other nodes keep what became of them.
+    """
+    steps = [_step(node, sources.get(node.id, {})) for node in nodes if node.id in chosen]
+    return {
+        "steps": [asdict(step) for step in steps],
+        "anew": sorted(anew),
+        "kept": sorted(node.id for node in nodes if node.id not in chosen),
+        "before": before,
+        "seed": seed,
+        "queue": {"place": place, "slots": 1, "priority": 0, "wait_s": None, "name": name},
+    }
+
+
+def _step(node: Ready, source: Mapping[str, Any]) -> Step:
+    component = node.component
+    return Step(
+        node.id,
+        node.name,
+        component.uuid,
+        component.version,
+        component.step,
+        component.of,
+        {**node.parameters, **source},
+        node.inputs,
+        [port.name for port in component.outputs],
+    )
+
+
+class GraphLauncher:
+    """Makes the engine's process of a run (:class:`app.supervisor.runners.process.Launcher`)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def command(self, run: Run, folder: Path) -> Command:
+        """Leave the plan in the run's folder; the engine reads it there. Raises ``SubmissionRefused``."""
+        try:
+            await asyncio.to_thread(self._prepare, run, folder)
+        except OSError as error:
+            raise SubmissionRefused(f"The run's folder cannot be written: {error.strerror}") from error
+        return Command(
+            [sys.executable, "-P", "-m", "app.visual.engine", str(folder)],
+            {"PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"},
+            memory_bytes=self._settings.visual_memory_mib * 1024**2,
+            seconds=self._settings.visual_time_s or None,
+        )
+
+    def _prepare(self, run: Run, folder: Path) -> None:
+        outputs = self._settings.home / OUTPUTS
+        outputs.mkdir(parents=True, exist_ok=True)
+        steps = [
+            Step(**{**one, "inputs": {port: tuple(end) for port, end in one["inputs"].items()}})
+            for one in run.spec["steps"]
+        ]
+        before = run.spec.get("before")
+        for node in run.spec["kept"] if before else ():
+            known = folder.parent / before
+            if (known / NODES / f"{node}.json").exists():
+                Progress.read(known, node).write(folder, node)
+        plan = Plan(
+            steps, str(outputs), run.spec["seed"], self._settings.visual_processors or _processors(), run.spec["anew"]
+        )
+        plan.write(folder)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

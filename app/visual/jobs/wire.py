@@ -1,0 +1,260 @@
+"""The published models of 任务管理."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
+from pydantic_core import PydanticCustomError
+
+from app.visual.answers import NumberAsText, Paging
+from app.visual.choices import Purpose, Status
+from app.wire import DateTime, Int32, Int64, OptionalInt64, Text, Wire, blank_is_absent
+
+MOST_NODES = 500
+
+
+def _any_id(value: Any) -> Any:
+    value = blank_is_absent(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+NodeName = Annotated[Text | None, BeforeValidator(_any_id), Field(json_schema_extra={"description": "id, or a name"})]
+"""A node's id; a new node has none, or any name that edges call it by."""
+
+
+def _storable_json(value: Any) -> Any:
+    """Text that cannot be stored is refused wherever it stands."""
+    match value:
+        case str() if "\x00" in value or any("\ud800" <= one <= "\udfff" for one in value):
+            raise PydanticCustomError("text", "contains a character that cannot be stored (NUL or half a character)")
+        case list():
+            for one in value:
+                _storable_json(one)
+        case dict():
+            for name, one in value.items():
+                _storable_json(name)
+                _storable_json(one)
+    return value
+
+
+Storable = Annotated[JsonValue, AfterValidator(_storable_json)]
+
+
+class Port(Wire):
+    """A port of ``cpntInfo``."""
+
+    name: Text = ""
+    dtype: Text = ""
+
+
+class Ports(Wire):
+    """``cpntInfo.ports``."""
+
+    inputs: list[Port] = Field(default_factory=list, alias="in")
+    outputs: list[Port] = Field(default_factory=list, alias="out")
+
+
+class ParameterInfo(Wire):
+    """A parameter as a component describes it."""
+
+    name: Text = ""
+    hint: Storable = None
+    desc: Storable = None
+    ptype: Storable = None
+    default: Storable = None
+    is_required: Storable = None
+    front: Storable = None
+    is_edit: Storable = None
+    choice: Storable = None
+    item_type: Storable = None
+    min_val: Storable = None
+    max_val: Storable = None
+
+
+class ComponentInfo(Wire):
+    """``cpntInfo``: ``uuid`` says what the node is; the rest is kept as it is sent."""
+
+    period: Storable = None
+    name: Storable = Field(None, alias="clazzname")
+    uuid: Text = ""
+    desc: Storable = None
+    ports: Ports = Field(default_factory=Ports)
+    params: list[ParameterInfo] = Field(default_factory=list)
+
+
+class EdgeView(Wire):
+    """``nodeEdge``: both ends by the ids, or names, of their nodes."""
+
+    from_id: Annotated[Text, BeforeValidator(_any_id)]
+    from_port: Text
+    to_id: Annotated[Text, BeforeValidator(_any_id)]
+    to_port: Text
+
+
+class AttributeView(Wire):
+    """``nodeAttr``: a parameter's value."""
+
+    key: Text
+    value: Storable = None
+
+
+class DrawnNode(Wire):
+    """What all forms of a node have."""
+
+    top: Int32 = Field(0, alias="topPx")
+    left: Int32 = Field(0, alias="leftPx")
+    edges: list[EdgeView] = Field(default_factory=list, alias="nodeEdge")
+    attributes: list[AttributeView] = Field(default_factory=list, alias="nodeAttr")
+    component: ComponentInfo = Field(default_factory=ComponentInfo, alias="cpntInfo")
+
+
+class NodeBody(DrawnNode):
+    """A node of 添加任务. ``nodeId`` is for edges to name it by: any name, which the answer tells the id of."""
+
+    name: NodeName = Field(None, alias="nodeId")
+
+
+class NodeChange(NodeBody):
+    """A node of 编辑任务: new without ``nodeId`` (or with a name), changed, or deleted."""
+
+    is_deleted: bool = Field(False, alias="isDelete")
+
+
+class JobAddition(Wire):
+    """添加任务."""
+
+    experiment_id: Int64 = Field(alias="expId")
+    purpose: Purpose = Field(Purpose.TRAIN, alias="jobPattern")
+    graph: list[NodeBody] = Field(default_factory=list, max_length=MOST_NODES)
+
+
+class JobChange(Wire):
+    """编辑任务: nodes that are not named stay as they are."""
+
+    id: Int64 = Field(alias="jobId")
+    purpose: Purpose | None = Field(None, alias="jobPattern")
+    graph: list[NodeChange] = Field(default_factory=list, max_length=MOST_NODES)
+
+
+class JobAdded(Wire):
+    """The answer to 添加任务 and 编辑任务. ``nodeIds`` (ours): the ids of new nodes by their names."""
+
+    id: Int64 = Field(alias="jobId")
+    node_ids: dict[str, Int64] = Field(default_factory=dict, alias="nodeIds")
+
+
+class JobDeletion(Wire):
+    """The body of 删除任务."""
+
+    experiment_id: OptionalInt64 = Field(None, alias="expId")
+
+
+class JobRun(Wire):
+    """运行任务. Ours: ``nodeId`` with ``scope`` runs a part of the graph, ``seed`` repeats what is left to chance."""
+
+    id: Int64 = Field(alias="jobId")
+    node: OptionalInt64 = Field(None, alias="nodeId", description="the node that scope is about")
+    scope: Literal["all", "to", "from", "only"] = Field(
+        "all",
+        description="to: the node and what it needs; from: it and all that need it, anew; only: it alone, anew",
+    )
+    seed: Int32 | None = Field(None, ge=0, description="of everything that is left to chance; 0 without one")
+
+
+class JobReference(Wire):
+    """停止任务."""
+
+    id: Int64 = Field(alias="jobId")
+
+
+class JobsQuery(Paging):
+    """获取任务列表."""
+
+    experiment_id: Int64 = Field(alias="expId")
+
+
+class PortQuery(Wire):
+    """Names an output of a node: 获取任务指标, 获取任务统计数据, 下载任务模型, 下载任务工作流."""
+
+    job_id: Int64 = Field(alias="jobId")
+    node_id: Int64 = Field(alias="nodeId")
+    port: Text = Field(alias="portName")
+
+
+class LogQuery(Wire):
+    """查看任务日志."""
+
+    job_id: Int64 = Field(alias="jobId")
+    offset: Annotated[Int64, Field(ge=0, description="in bytes: 0, or what the answer before said")]
+
+
+class JobEntry(Wire):
+    """A row of 获取任务列表."""
+
+    id: Int64 = Field(alias="jobId")
+    status: Status = Field(alias="jobStatus")
+    created_at: DateTime = Field(alias="createTime")
+
+
+class JobPage(Wire):
+    """获取任务列表, whose numbers are published as strings."""
+
+    data: list[JobEntry]
+    page: NumberAsText
+    limit: NumberAsText
+    total: NumberAsText
+
+
+class NodeView(DrawnNode):
+    """A node of 获取任务详情. ``reason``, ``reused`` and the times are ours."""
+
+    id: Int64 = Field(alias="nodeId")
+    status: Status = Field(alias="nodeStatus")
+    reason: str | None = None
+    reused: bool = Field(False, description="an earlier run had done the same")
+    took_ms: OptionalInt64 = Field(None, alias="tookMs")
+
+
+class JobView(JobEntry):
+    """获取任务详情. ``reason`` is ours: why it is not well, or what it waits for."""
+
+    purpose: Purpose = Field(alias="jobPattern")
+    experiment_id: Int64 = Field(alias="expId")
+    modified_at: DateTime = Field(alias="updateTime")
+    reason: str | None = None
+    seed: int | None = None
+    graph: list[NodeView]
+
+
+class NodeStatusView(Wire):
+    """A node of 获取任务状态."""
+
+    id: Int64 = Field(alias="nodeId")
+    status: Status = Field(alias="nodeStatus")
+    reason: str | None = None
+
+
+class JobStatusView(Wire):
+    """获取任务状态."""
+
+    id: Int64 = Field(alias="jobId")
+    status: Status = Field(alias="jobStatus")
+    reason: str | None = None
+    graph: list[NodeStatusView]
+
+
+class LogView(Wire):
+    """查看任务日志: from ``offset`` on; ``isEnd`` only when nothing can follow."""
+
+    id: Int64 = Field(alias="jobId")
+    content: str
+    offset: Int64
+    is_end: bool = Field(alias="isEnd")
+
+
+class FigureView(Wire):
+    """获取任务指标: ``front`` says how ``data`` is drawn."""
+
+    data: dict[str, Any]
+    front: str
