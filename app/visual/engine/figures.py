@@ -1,6 +1,7 @@
 """What is drawn of a node's output: figures in the forms of the published API, and ours.
 
-``front`` says how: curve, multi_curve and table are published; confusion_matrix, bar, histogram and images are ours.
+``front`` says how: curve, multi_curve and table are published; confusion_matrix, bar, histogram, scatter and images are
+ours.
 """
 
 from __future__ import annotations
@@ -48,6 +49,19 @@ class Figures:
     def histogram(self, title: str, edges: Sequence[float], counts: Sequence[int], x_label: str) -> None:
         """``counts`` between neighbouring ``edges``."""
         self._add("histogram", {"edges": _plain(edges), "counts": _plain(counts), "x_label": x_label, "title": title})
+
+    def scatter(
+        self,
+        title: str,
+        x: Sequence[float],
+        y: Sequence[float],
+        x_label: str,
+        y_label: str,
+        groups: Sequence[Any] | None = None,
+    ) -> None:
+        """Points, and which group each is of where there are groups."""
+        data = {"x": _plain(x), "y": _plain(y), "x_label": x_label, "y_label": y_label, "title": title}
+        self._add("scatter", data | ({} if groups is None else {"groups": _plain(groups)}))
 
     def _add(self, front: str, data: dict[str, Any]) -> None:
         self.all.append({"data": data, "front": front})

@@ -32,7 +32,7 @@ def _of_column(name: str, column: pd.Series) -> dict[str, Any]:
         values = there.to_numpy(dtype=float)
         finite = values[np.isfinite(values)]
         if len(finite):
-            counts, edges = np.histogram(finite, bins=_BINS)
+            counts, edges = histogram(finite)
             known |= {
                 "mean": float(finite.mean()),
                 "std": float(finite.std(ddof=1)) if len(finite) > 1 else 0.0,
@@ -43,3 +43,11 @@ def _of_column(name: str, column: pd.Series) -> dict[str, Any]:
         most = there.astype(str).value_counts().head(_SHOWN_VALUES)
         known["values"] = {str(value): int(count) for value, count in most.items()}
     return known
+
+
+def histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Counts and the edges between them; one bin for values that are too close together for more."""
+    try:
+        return np.histogram(values, bins=_BINS)
+    except ValueError:
+        return np.histogram(values, bins=1, range=(values.min() - 0.5, values.max() + 0.5))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
@@ -31,6 +32,8 @@ class Table:
 
     Each takes the features' frame and gives one with names: a pipeline of them makes new rows into such a table.
     """
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Name -> type of the features before the preparation."""
 
     @property
     def features(self) -> pd.DataFrame:
@@ -53,6 +56,11 @@ class Table:
         """Other rows of the same columns."""
         return replace(self, frame=frame.reset_index(drop=True))
 
+    def with_column(self, **columns: Any) -> Table:
+        """With columns that no transformer made: the preparation of what comes after begins here."""
+        table = replace(self, frame=self.frame.assign(**columns), preparation=())
+        return replace(table, columns=types_of(table.features))
+
 
 @dataclass(frozen=True)
 class Model:
@@ -67,17 +75,29 @@ class Model:
     preparation: Sequence[tuple[str, Any]] = ()
     """As of the table that it was fitted on."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Name -> type of the columns that were read at the very beginning."""
+    """Name -> type of the columns that it takes, before the preparation where there is one."""
+
+    @property
+    def pipeline(self) -> Any:
+        """One fitted object of scikit-learn's, which takes the features as they were before the preparation."""
+        from sklearn.pipeline import Pipeline
+
+        return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
 Value = Table | Model
+
+
+def types_of(frame: pd.DataFrame) -> dict[str, str]:
+    """Name -> type of a frame's columns."""
+    return {str(name): str(kind) for name, kind in frame.dtypes.items()}
 
 
 def save(value: Value, folder: Path) -> None:
     """Keep a value in a folder, which exists."""
     if isinstance(value, Table):
         _save_frame(value.frame, folder / _TABLE)
-        about: dict[str, Any] = {"kind": "table", "target": value.target}
+        about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
         kept: Any = list(value.preparation)
     else:
         about = {
@@ -96,12 +116,27 @@ def save(value: Value, folder: Path) -> None:
 
 
 def load(folder: Path) -> Value:
-    """A value that was kept. Of the files only types of the libraries that made them are trusted."""
-    about = json.loads((folder / _ABOUT).read_text())
+    """A value that was kept. Raises :class:`NodeFailure` where none was."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text())
+    except FileNotFoundError:
+        raise NodeFailure(
+            f"Nothing came out of the port '{folder.name}' that this node is tied to: "
+            f"tie the input '{folder.name}' of the node before, too"
+        ) from None
     kept = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if about.pop("kind") == "table":
-        return Table(feather.read_feather(folder / _TABLE), about["target"], [tuple(one) for one in kept])
+        frame = _missing_as_nan(feather.read_feather(folder / _TABLE))
+        return Table(frame, preparation=[tuple(one) for one in kept], **about)
     return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
+
+
+def _missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
+    """Arrow gives None for a text that is missing, which scikit-learn's imputers do not know."""
+    for name in frame.columns[frame.dtypes == object]:
+        if (missing := frame[name].isna()).any():
+            frame[name] = frame[name].mask(missing, np.nan)
+    return frame
 
 
 def _save_frame(frame: pd.DataFrame, path: Path) -> None:

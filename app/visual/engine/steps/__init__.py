@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,17 +42,30 @@ class Task:
         assert isinstance(found, Model)
         return found
 
+    @property
+    def random_state(self) -> int:
+        """The node's own seed, or the run's."""
+        return int(self.parameters.get("random_state", self.seed))
+
     def make(self, **more: Any) -> Any:
         """An object of the class, with the parameters that it knows, the seed where it takes one, and ``more``."""
         assert self.of is not None
-        made = library_class(self.of)
-        known = made().get_params() if hasattr(made, "get_params") else {}
-        given = {name: value for name, value in self.parameters.items() if name in known}
-        seed = {"random_state": self.seed} if "random_state" in known else {}
+        return self.make_of(self.of, **more)
+
+    def make_of(self, name: str, **more: Any) -> Any:
+        """An object of another class than the component's own, made in the same way."""
+        made = library_class(name)
+        known = parameters_of(made)
+        given = {name: _as_the_library_has_it(value) for name, value in self.parameters.items() if name in known}
+        seed = {"random_state": self.random_state} if "random_state" in known else {}
         try:
             return made(**{**seed, **given, **more})
         except (TypeError, ValueError) as error:
-            raise NodeFailure(f"{self.of} cannot be made with these parameters: {error}") from error
+            raise NodeFailure(f"{name} cannot be made with these parameters: {error}") from error
+
+
+NONE = "none"
+"""Chosen, it stands for the library's None, where that is a choice of its own and not the default."""
 
 
 Step = Callable[[Task], Mapping[str, Value]]
@@ -68,3 +82,15 @@ def library_class(name: str) -> Any:
     """A library's class by its name, as ``module.Class``."""
     module, _, attribute = name.rpartition(".")
     return getattr(importlib.import_module(module), attribute)
+
+
+def parameters_of(made: Any) -> set[str]:
+    """What a library's class can be made with, without what its library is about to drop."""
+    known = inspect.signature(made).parameters.values()
+    return {one.name for one in known if not (isinstance(one.default, str) and one.default in ("deprecated", "warn"))}
+
+
+def _as_the_library_has_it(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return None if value == NONE else value

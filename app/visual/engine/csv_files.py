@@ -1,0 +1,94 @@
+"""CSV files as frames. Arrow reads them, on one processor; what it cannot read is told with its line."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+from app.visual.engine.values import NodeFailure
+
+_SHOWN = 60
+"""So much of a broken line is shown."""
+
+
+def read(path: str, encoding: str = "utf-8", delimiter: str = ",", header: bool = True) -> pd.DataFrame:
+    """All rows. Without a header columns are called column_1, column_2, ... Raises :class:`NodeFailure`."""
+    encoding = _known(encoding)
+    try:
+        table = csv.read_csv(
+            path,
+            read_options=csv.ReadOptions(use_threads=False, encoding=encoding, autogenerate_column_names=not header),
+            parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(strings_can_be_null=True, timestamp_parsers=[csv.ISO8601]),
+        )
+    except FileNotFoundError:
+        raise NodeFailure("The data set's file is gone: upload it again") from None
+    except UnicodeDecodeError as error:
+        raise NodeFailure(_not_in(path, encoding)) from error
+    except pa.ArrowInvalid as error:
+        raise NodeFailure(_broken(path, encoding, str(error))) from error
+    return _frame(table.rename_columns(_names(table.column_names, header)))
+
+
+def _known(encoding: str) -> str:
+    try:
+        # Arrow passes a mark of the byte order over by itself, where it reads UTF-8.
+        return "utf-8" if (name := codecs.lookup(encoding).name) == "utf-8-sig" else name
+    except LookupError:
+        raise NodeFailure(f"There is no encoding '{encoding}': utf-8 and gb18030 are usual") from None
+
+
+def _names(names: list[str], header: bool) -> list[str]:
+    if not header:
+        return [f"column_{n}" for n in range(1, len(names) + 1)]
+    names = [name.strip() or f"column_{n}" for n, name in enumerate(names, 1)]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise NodeFailure(f"The header has the column '{twice[0]}' more than once: rename one of them in the file")
+    return names
+
+
+def _frame(table: pa.Table) -> pd.DataFrame:
+    for position, column in enumerate(table.schema):
+        if pa.types.is_null(column.type):
+            table = table.set_column(position, column.name, table.column(position).cast(pa.float64()))
+        elif pa.types.is_time(column.type) or pa.types.is_binary(column.type):
+            table = table.set_column(position, column.name, table.column(position).cast(pa.string()))
+    frame: pd.DataFrame = table.to_pandas(use_threads=False, date_as_object=False)
+    for name in frame.columns[frame.dtypes == object]:
+        if (missing := frame[name].isna()).any():
+            frame[name] = frame[name].mask(missing, np.nan)
+    return frame
+
+
+def _broken(path: str, encoding: str, message: str) -> str:
+    if "invalid UTF8" in message:
+        return _not_in(path, encoding)
+    if "Empty CSV file" in message:
+        return "The file is empty: there is not even a header"
+    if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): ?(.*)", message, re.DOTALL):
+        row, expected, there, text = found.groups()
+        line = text.strip().splitlines()[0][:_SHOWN] if text.strip() else ""
+        return (
+            f"Line {row} has {there} values where there are {expected} columns: {line!r}. Mend the line, or choose "
+            f"another delimiter for the data set"
+        )
+    return f"The file cannot be read: {message}"
+
+
+def _not_in(path: str, encoding: str) -> str:
+    remedy = "choose the encoding that the file has, gb18030 for instance"
+    with open(path, "rb") as file:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        for number, line in enumerate(file, 1):
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError as error:
+                text = error.object[error.start : error.start + 4].hex(" ")
+                return f"Line {number} is not in {encoding} (its byte {error.start + 1} and on: {text}): {remedy}"
+    return f"The file ends in the middle of a character of {encoding}: {remedy}"

@@ -1,0 +1,48 @@
+"""Steps that bring rows in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from app.visual.engine import checks, csv_files, presets
+from app.visual.engine.steps import Task
+from app.visual.engine.values import NodeFailure, Table, Value, types_of
+
+
+def dataset(task: Task) -> Mapping[str, Value]:
+    """A data set's rows. Beside what is set at the node, the service says where they are.
+
+    Either ``preset``, the name of a preset, or ``path`` (absolute), ``encoding``, ``delimiter`` and ``header``.
+    """
+    frame, usual = _read(task)
+    target = task.parameters.get("target") or usual
+    if target is not None:
+        checks.columns(frame, [target])
+    if chosen := task.parameters.get("columns"):
+        kept = [name for name in checks.columns(frame, chosen) if name != target]
+        frame = frame[[*kept, *([target] if target is not None else [])]]
+    if target is not None and task.parameters.get("drop_unlabelled", True):
+        frame = _labelled(frame, target)
+    if not len(frame):
+        raise NodeFailure("The data set has no rows")
+    features = frame if target is None else frame.drop(columns=[target])
+    return {"data": Table(frame.reset_index(drop=True), target, columns=types_of(features))}
+
+
+def _read(task: Task) -> tuple[pd.DataFrame, str | None]:
+    if preset := task.parameters.get("preset"):
+        return presets.read(preset)
+    path = task.parameters.get("path")
+    if path is None:
+        raise NodeFailure("The data set has no file yet: upload one")
+    given = {name: task.parameters[name] for name in ("encoding", "delimiter", "header") if name in task.parameters}
+    return csv_files.read(path, **given), None
+
+
+def _labelled(frame: pd.DataFrame, target: str) -> pd.DataFrame:
+    there = frame[frame[target].notna()]
+    if not len(there) and len(frame):
+        raise NodeFailure(f"None of {len(frame)} rows has a value in the target '{target}': choose another target")
+    return there
