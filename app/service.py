@@ -20,7 +20,7 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.supervisor import Supervisor
 
-FAMILIES: tuple[str, ...] = ("app.hlink.family",)
+FAMILIES: tuple[str, ...] = ("app.hlink.family", "app.visual.family")
 """Modules that each have a ``family: Family``; importing one also defines its tables."""
 
 
