@@ -16,7 +16,8 @@ import time
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Generic, TypeVar
@@ -34,6 +35,8 @@ EXPANDED_PER_BYTE = 100
 """An archive may expand to this many times its size, and to ``LARGEST_EXPANDED`` at the most."""
 LARGEST_EXPANDED = 2 * 1024**3
 
+_PIECE = 1024**2
+"""Bytes of a body that are handed to a thread at once."""
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 50
 _SMALLEST_ALLOWANCE = 16 * 1024**2
@@ -70,6 +73,49 @@ class Upload(Generic[T]):
     fields: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A form that is on disk: its file at ``path``, not kept yet, and the values of its other fields by their names."""
+
+    path: Path
+    name: str
+    size: int
+    digest: str
+    fields: dict[str, str]
+
+
+@asynccontextmanager
+async def incoming(
+    request: Request,
+    folder: Path,
+    field_name: str,
+    limit: int,
+    digest: Callable[[], hashlib._Hash] = hashlib.sha256,
+    durable: bool = True,
+) -> AsyncIterator[Incoming]:
+    """Take in a ``multipart/form-data`` request with a file; the file is removed at the end of the block.
+
+    ``digest`` is what the file is summed with on its way. One that is not ``durable`` may be lost in a power cut.
+    What a killed service left in the folder is removed when it is old.
+
+    Raises:
+        InvalidInput: the request is no such form, or its file is missing, empty, or larger than ``limit`` bytes.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise InvalidInput(
+            Problem("the request is not multipart/form-data", field=field_name, remedy="send the file as a form")
+        )
+    await asyncio.to_thread(_prepare, folder)
+    form = _Form(folder / f"{_INCOMING}{uuid.uuid4().hex}", field_name, limit, durable, digest=digest())
+    try:
+        await _parse(request, form, boundary)
+        yield Incoming(form.path, form.finish(), form.size, form.digest.hexdigest(), form.fields)
+    finally:
+        await asyncio.to_thread(form.discard)
+
+
 class Files:
     """The folder of uploaded files: ``HLINK_HOME/files/<sha256>``. Replicas on several machines share it."""
 
@@ -103,32 +149,12 @@ class Files:
         Raises:
             InvalidInput: the request is no such form, its file is missing, too large, or refused by ``check``.
         """
-        kind, options = parse_options_header(request.headers.get("content-type", ""))
-        boundary = options.get(b"boundary")
-        if kind != b"multipart/form-data" or not boundary:
-            raise InvalidInput(
-                Problem("the request is not multipart/form-data", field=field_name, remedy="send the file as a form")
-            )
-        await asyncio.to_thread(self._prepare)
-        incoming = self.folder / f"{_INCOMING}{uuid.uuid4().hex}"
-        form = _Form(incoming, field_name, self.limit)
-        try:
-            await _parse(request, form, boundary)
+        async with incoming(request, self.folder, field_name, self.limit) as form:
             return await asyncio.to_thread(self._keep, form, check)
-        finally:
-            await asyncio.to_thread(form.discard)
 
-    def _prepare(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(f"{_INCOMING}*"):
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
-                leftover.unlink(missing_ok=True)
-
-    def _keep(self, form: _Form, check: Check[T]) -> Upload[T]:
-        name = form.finish()
-        found = check(form.path, name)
-        sha256 = form.digest.hexdigest()
-        final = self.folder / sha256
+    def _keep(self, form: Incoming, check: Check[T]) -> Upload[T]:
+        found = check(form.path, form.name)
+        final = self.folder / form.digest
         try:
             # A link, because a rename would replace: a job may be reading the file that is there.
             os.link(form.path, final)
@@ -137,7 +163,15 @@ class Files:
         else:
             final.chmod(0o444)
             _sync(self.folder)
-        return Upload(StoredFile(name, sha256, form.size, final), found, form.fields)
+        return Upload(StoredFile(form.name, form.digest, form.size, final), found, form.fields)
+
+
+def _prepare(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(f"{_INCOMING}*"):
+        with suppress(FileNotFoundError):  # others come and go
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_AGE_S:
+                leftover.unlink()
 
 
 @dataclass(slots=True)
@@ -147,6 +181,7 @@ class _Form:
     path: Path
     field_name: str
     limit: int
+    durable: bool = True
     fields: dict[str, str] = field(default_factory=dict)
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     size: int = 0
@@ -220,8 +255,9 @@ class _Form:
             self.fields[self._name] = self._text.decode("utf-8", "replace")
             self._text = None
         elif self._stream is not None:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+            if self.durable:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
             self._close()
 
     def _finish(self) -> None:
@@ -253,15 +289,36 @@ class _Form:
 async def _parse(request: Request, form: _Form, boundary: bytes) -> None:
     parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
     refusal: InvalidInput | None = None
-    async for piece in request.stream():
+
+    def write(pieces: list[bytes]) -> None:
+        nonlocal refusal
         # A refused body is still read to its end: a client that is writing would not see the answer.
         if refusal is None:
             try:
-                await asyncio.to_thread(parser.write, piece)
+                parser.write(b"".join(pieces))
             except InvalidInput as error:
                 refusal = error
             except FormParserError as error:
                 refusal = InvalidInput(Problem(f"the form cannot be read: {error}", remedy="send multipart/form-data"))
+
+    pieces: list[bytes] = []
+    waiting = 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for piece in request.stream():
+            pieces.append(piece)
+            waiting += len(piece)
+            if waiting >= _PIECE:  # the next ones come in while these are written
+                if writing is not None:
+                    await writing
+                writing = asyncio.create_task(asyncio.to_thread(write, pieces))
+                pieces, waiting = [], 0
+    finally:
+        if writing is not None:
+            await asyncio.wait([writing])
+    if writing is not None:
+        await writing
+    await asyncio.to_thread(write, pieces)
     if refusal is not None:
         raise refusal
 
@@ -277,7 +334,9 @@ def too_large(field_name: str, limit: int) -> InvalidInput:
     )
 
 
-def check_archive(path: Path, name: str) -> None:
+def check_archive(
+    path: Path, name: str, most_entries: int = MOST_ENTRIES, largest_expanded: int = LARGEST_EXPANDED
+) -> None:
     """Whether the file is a zip archive (a jar is one) that can be unpacked without harm.
 
     Raises:
@@ -286,7 +345,8 @@ def check_archive(path: Path, name: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            _check_entries(entries, path.stat().st_size, name)
+            allowed = min(max(path.stat().st_size * EXPANDED_PER_BYTE, _SMALLEST_ALLOWANCE), largest_expanded)
+            _check_entries(entries, name, most_entries, allowed)
             for entry in entries:
                 with archive.open(entry) as stream:
                     while stream.read(1024 * 1024):
@@ -297,13 +357,12 @@ def check_archive(path: Path, name: str) -> None:
         ) from None
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], size: int, name: str) -> None:
+def _check_entries(entries: list[zipfile.ZipInfo], name: str, most: int, allowed: int) -> None:
     def refuse(message: str, remedy: str = "build it again") -> InvalidInput:
         return InvalidInput(Problem(f"{name}: {message}", remedy=remedy))
 
-    if len(entries) > MOST_ENTRIES:
-        raise refuse(f"it has {len(entries)} entries", f"use at most {MOST_ENTRIES}")
-    allowed = min(max(size * EXPANDED_PER_BYTE, _SMALLEST_ALLOWANCE), LARGEST_EXPANDED)
+    if len(entries) > most:
+        raise refuse(f"it has {len(entries)} entries", f"use at most {most}")
     if sum(entry.file_size for entry in entries) > allowed:
         raise refuse(f"it expands to more than {allowed // 1024**2} MiB", "leave out what is not needed")
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""The API of visual experiments as a family: its routes, how it tells of errors, and what runs its graphs."""
+"""The API of visual experiments as a family: its routes, how it tells of errors, and what lives while it is served."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from app.service import Family, Service
 from app.supervisor.runners.process import ProcessRunner
 from app.visual.answers import envelope
+from app.visual.datasets import routes as datasets
 from app.visual.experiments import routes as experiments
 from app.visual.jobs import routes as jobs
 from app.visual.jobs.launch import RUNS, GraphLauncher
+from app.visual.jobs.service import needs_data_set
 from app.visual.runs import KIND
 
 
@@ -21,12 +23,14 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
     place = service.parts[jobs.PLACE] = f"machine {socket.gethostname()}"
     runner = ProcessRunner(settings.home / RUNS, place, GraphLauncher(settings), settings.visual_at_once)
     service.supervisor.register(KIND, runner)
-    yield
+    async with datasets.running(service):
+        service.parts[datasets.PART].guard(needs_data_set)
+        yield
 
 
 family = Family(
     name="visualmodule",
-    routers=(experiments.router, jobs.router),
+    routers=(experiments.router, jobs.router, datasets.router),
     prefixes=("/visualmodule",),
     envelope=envelope,
     lifespan=lifespan,

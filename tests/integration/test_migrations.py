@@ -60,4 +60,4 @@ async def test_given_a_database_of_the_first_release_then_its_rows_are_taken_alo
         rows = (await connection.execute(text("SELECT id, state, successor FROM run"))).all()
         heads = (await connection.execute(text("SELECT count(*) FROM alembic_version"))).scalar_one()
     assert rows == [(1, "RUNNING", None)]
-    assert heads == 2
+    assert heads == 3

@@ -50,8 +50,10 @@ class Step:
     inputs: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     """Input port -> node and output port that it is tied to."""
     outputs: Sequence[str] = ()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """How it reads a data set: given to the step like a parameter, and no part of what names its outputs."""
     contents: str = ""
-    """The digest of what it reads from outside: a data set's contents."""
+    """The digest of what it reads."""
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ class _Engine:
             return figures.setdefault(port, Figures(own / f"{port}.json"))
 
         began = time.monotonic()
-        task = steps.Task(step.name, step.of, step.parameters, inputs, self._plan.seed, figures_of)
+        task = steps.Task(step.name, step.of, {**step.parameters, **step.source}, inputs, self._plan.seed, figures_of)
         brought: Mapping[str, Any] = steps.step(step.step)(task)
         for port in step.outputs:
             (folder / port).mkdir()

@@ -46,16 +46,9 @@ class Ready:
 
 
 def check(
-    nodes: Sequence[Node],
-    edges: Iterable[Edge],
-    catalogue: Catalogue,
-    columns: Mapping[int, Sequence[str]] | None = None,
+    nodes: Sequence[Node], edges: Iterable[Edge], catalogue: Catalogue
 ) -> tuple[Sequence[Ready], Sequence[Problem]]:
-    """The nodes in an order in which they can be run, and everything that is wrong with the graph.
-
-    ``columns`` are those of the tables that the nodes read which read data sets: what a parameter names is looked for
-    in them as far down as they are known.
-    """
+    """The nodes in an order in which they can be run, and everything that is wrong with the graph."""
     problems: list[Problem] = []
     if not nodes:
         return (), [Problem("the graph has no nodes", field="graph", remedy="draw one that reads data, and go on")]
@@ -92,8 +85,6 @@ def check(
     except graphlib.CycleError as cycle:
         around = " -> ".join(names.get(node, str(node)) for node in cycle.args[1])
         return (), [*problems, Problem(f"the graph goes round in a circle: {around}", field="nodeEdge")]
-    if not problems:
-        problems += _unknown_columns([ready[node] for node in order], columns or {})
     return [ready[node] for node in order if node in ready], problems
 
 
@@ -207,8 +198,12 @@ def _tie(
     return None
 
 
-def _unknown_columns(order: Sequence[Ready], read: Mapping[int, Sequence[str]]) -> list[Problem]:
-    """Parameters that name columns which their tables cannot have."""
+def unknown_columns(order: Sequence[Ready], read: Mapping[int, Sequence[str]]) -> list[Problem]:
+    """Parameters that name columns which their tables cannot have.
+
+    ``order`` is that of a graph without problems, ``read`` the columns of the tables that nodes read; they are known
+    as far down as components keep them.
+    """
     problems: list[Problem] = []
     columns: dict[int, Sequence[str] | None] = {}
     for node in order:

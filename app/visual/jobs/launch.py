@@ -14,6 +14,7 @@ from app.settings import Settings
 from app.supervisor import Run
 from app.supervisor.runners.base import SubmissionRefused
 from app.supervisor.runners.keeper import Command
+from app.visual.datasets.service import Readable
 from app.visual.engine.plan import NODES, Plan, Progress, Step
 from app.visual.jobs.graph import Ready
 
@@ -26,7 +27,7 @@ def spec_of(
     nodes: Sequence[Ready],
     chosen: Set[int],
     anew: Set[int],
-    sources: Mapping[int, Mapping[str, Any]],
+    sources: Mapping[int, Readable],
     *,
     name: str,
     place: str,
@@ -36,21 +37,22 @@ def spec_of(
     """What a run is started with: the graph as it is now, whatever becomes of it later.
 
     ``chosen`` are the nodes to run, those of them in ``anew`` even where an earlier run has done the same;
-    ``sources`` is what nodes that read data sets are to know of them; ``before`` names the run before, from which
-    the other nodes keep what became of them.
+    ``sources`` are the data sets that nodes read; ``before`` names the run before, from which the other nodes keep what
+    became of them.
     """
-    steps = [_step(node, sources.get(node.id, {})) for node in nodes if node.id in chosen]
+    steps = [_step(node, sources.get(node.id)) for node in nodes if node.id in chosen]
     return {
         "steps": [asdict(step) for step in steps],
         "anew": sorted(anew),
         "kept": sorted(node.id for node in nodes if node.id not in chosen),
         "before": before,
+        "datasets": sorted({source.id for node, source in sources.items() if node in chosen}),
         "seed": seed,
         "queue": {"place": place, "slots": 1, "priority": 0, "wait_s": None, "name": name},
     }
 
 
-def _step(node: Ready, source: Mapping[str, Any]) -> Step:
+def _step(node: Ready, source: Readable | None) -> Step:
     component = node.component
     return Step(
         node.id,
@@ -59,10 +61,24 @@ def _step(node: Ready, source: Mapping[str, Any]) -> Step:
         component.version,
         component.step,
         component.of,
-        {**node.parameters, **source},
+        node.parameters,
         node.inputs,
         [port.name for port in component.outputs],
+        _source(source) if source is not None else {},
+        source.digest if source is not None else "",
     )
+
+
+def _source(read: Readable) -> dict[str, Any]:
+    """How the engine's step reads a data set (:func:`app.visual.engine.steps.reading.dataset`)."""
+    if read.preset is not None:
+        return {"preset": read.preset}
+    return {
+        "path": str(read.path),
+        "encoding": read.encoding,
+        "delimiter": read.delimiter,
+        "header": read.header,
+    }
 
 
 class GraphLauncher:

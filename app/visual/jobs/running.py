@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlmodel.ext.asyncio.session import AsyncSession
+
 from app.errors import Conflict, InvalidInput, NotFound, Problem
 from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
-from app.visual.catalogue import Framework, catalogue
+from app.visual.catalogue import Framework, ParameterType, catalogue
 from app.visual.choices import Status
+from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
 from app.visual.jobs import graph, launch
@@ -55,16 +58,20 @@ async def start(service: Service, place: str, wanted: JobRun) -> Run:
         InvalidInput: the graph cannot be run; every problem is named with its node.
         Conflict: it runs.
     """
-    async with service.database.write() as session:
-        found = await jobs.find(session, wanted.id, held=True)
+    async with service.database.read() as session:
+        found = await jobs.find(session, wanted.id)
         experiment = await experiments.find(session, found.job.experiment_id)
         nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
-        components = catalogue(Framework(experiment.framework))
-        order, problems = graph.check(nodes, edges, components)
-        sources: dict[int, dict[str, Any]] = {}
+        order, problems = graph.check(nodes, edges, catalogue(Framework(experiment.framework)))
         if problems:
             raise InvalidInput(*problems)
-        chosen, anew = _chosen(order, wanted)
+        sources = await _sources(session, service.settings, order)
+    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
+    if problems := graph.unknown_columns(order, columns):
+        raise InvalidInput(*problems)
+    chosen, anew = _chosen(order, wanted)
+    async with service.database.write() as session:
+        found = await jobs.find(session, wanted.id, held=True)
         spec = launch.spec_of(
             order,
             chosen,
@@ -80,6 +87,19 @@ async def start(service: Service, place: str, wanted: JobRun) -> Run:
         session.add(found.job)
     service.supervisor.kick(run)
     return run
+
+
+async def _sources(session: AsyncSession, settings: Settings, order: Sequence[Ready]) -> dict[int, Readable]:
+    """The data sets that nodes read. Raises ``InvalidInput``, which names the node."""
+    found: dict[int, Readable] = {}
+    for node in order:
+        for parameter in node.component.parameters:
+            if parameter.type is ParameterType.DATASET and parameter.name in node.parameters:
+                try:
+                    found[node.id] = await readable(session, settings, node.parameters[parameter.name])
+                except (NotFound, InvalidInput) as error:
+                    raise InvalidInput(Problem(f"{node.name}: {error.message}", field="nodeAttr")) from error
+    return found
 
 
 async def standings(settings: Settings, run: Run | None, nodes: Sequence[int]) -> dict[int, NodeStanding]:

@@ -16,6 +16,7 @@ from app.visual.experiments import service as experiments
 from app.visual.jobs.graph import Edge, Node
 from app.visual.jobs.models import GraphNode, VisualJob
 from app.visual.jobs.wire import JobAddition, JobChange, JobsQuery, NodeBody, NodeChange
+from app.visual.runs import KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,19 @@ async def stop(session: AsyncSession, job_id: int) -> Run:
     if run is None:
         raise Conflict(f"Job {job_id} does not run")
     return run
+
+
+async def needs_data_set(session: AsyncSession, data_id: int) -> str | None:
+    """The job that runs and reads a data set, in words."""
+    running = await session.exec(select(Run).where(Run.kind == KIND, col(Run.ended_at).is_(None)))
+    return next(
+        (
+            f"{run.subject.replace('visual.', '').replace(':', ' ')}, which runs"
+            for run in running
+            if data_id in run.spec["datasets"]
+        ),
+        None,
+    )
 
 
 async def find(session: AsyncSession, job_id: int, *, held: bool = False) -> Found:

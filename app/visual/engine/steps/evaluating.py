@@ -41,7 +41,11 @@ def classification(task: Task) -> Outputs:
     predicted = applying.labels(model, features)
     classes = model.estimator.classes_
     average = task.parameters.get("average", "macro")
-    how = {"average": "binary", "pos_label": classes[1]} if len(classes) == 2 and _known(true, classes) else {"average": average}
+    how = (
+        {"average": "binary", "pos_label": classes[1]}
+        if len(classes) == 2 and _known(true, classes)
+        else {"average": average}
+    )
     scores = _scores_by_class(model.estimator, features)
     told = _probabilities(model.estimator, features)
     figures.table(
@@ -53,7 +57,9 @@ def classification(task: Task) -> Outputs:
                 "recall": metrics.recall_score(true, predicted, zero_division=0, **how),
                 "f1": metrics.f1_score(true, predicted, zero_division=0, **how),
                 "ROC AUC": _area(true, scores, classes),
-                "log loss": None if told is None or not _known(true, classes) else metrics.log_loss(true, told, labels=classes),
+                "log loss": None
+                if told is None or not _known(true, classes)
+                else metrics.log_loss(true, told, labels=classes),
             }
         )
     )
@@ -121,7 +127,9 @@ def validation(task: Task) -> Outputs:
     model, features, labels = _refittable(task)
     names = _SCORES[model.task]
     try:
-        found = cross_validate(clone(model.pipeline), features, labels, cv=_folds(task, model, labels), scoring=names, error_score="raise")
+        found = cross_validate(
+            clone(model.pipeline), features, labels, cv=_folds(task, model, labels), scoring=names, error_score="raise"
+        )
     except ValueError as error:
         raise NodeFailure(f"A fold cannot be fitted: {error}") from error
     scores = {name: _told(name, found[f"test_{name}"]) for name in names}
@@ -337,8 +345,10 @@ def _plane(figures: Figures, rows: np.ndarray, found: np.ndarray, seed: int) -> 
     some = _some_rows(len(rows), seed)
     if min(rows.shape) < 2:
         return
-    at = PCA(n_components=2, random_state=seed).fit(StandardScaler().fit_transform(rows)).transform(
-        StandardScaler().fit(rows).transform(rows[some])
+    at = (
+        PCA(n_components=2, random_state=seed)
+        .fit(StandardScaler().fit_transform(rows))
+        .transform(StandardScaler().fit(rows).transform(rows[some]))
     )
     figures.scatter("clusters", at[:, 0], at[:, 1], "component 1", "component 2", [str(name) for name in found[some]])
 

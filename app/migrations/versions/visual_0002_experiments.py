@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "visual_0001"
-down_revision = None
-branch_labels = ("visual",)
+revision = "visual_0002"
+down_revision = "visual_0001"
+branch_labels = None
 depends_on = None
 
 
