@@ -107,11 +107,11 @@ class GraphLauncher:
             Step(**{**one, "inputs": {port: tuple(end) for port, end in one["inputs"].items()}})
             for one in run.spec["steps"]
         ]
-        before = run.spec.get("before")
-        for node in run.spec["kept"] if before else ():
-            known = folder.parent / before
-            if (known / NODES / f"{node}.json").exists():
-                Progress.read(known, node).write(folder, node)
+        if before := run.spec["before"]:
+            known = folder.parent / str(before)
+            for node in run.spec["kept"]:
+                if (known / NODES / f"{node}.json").exists():
+                    Progress.read(known, node).write(folder, node)
         plan = Plan(
             steps, str(outputs), run.spec["seed"], self._settings.visual_processors or _processors(), run.spec["anew"]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlmodel import col, delete, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -179,14 +180,14 @@ async def _draw(
     if deleted:
         gone = [known[name].id for name in deleted]
         await session.exec(delete(GraphNode).where(col(GraphNode.id).in_(gone)))
-    for name, node in known.items():
+    for name, drawn_before in known.items():
         # An edge goes with the nodes that it ties, wherever it stands.
-        left = [edge for edge in node.edges if not {edge["from_id"], edge["to_id"]} & deleted]
-        if name not in deleted and left != node.edges:
-            node.edges = left
-            session.add(node)
+        left = [edge for edge in drawn_before.edges if not {edge["from_id"], edge["to_id"]} & deleted]
+        if name not in deleted and left != drawn_before.edges:
+            drawn_before.edges = left
+            session.add(drawn_before)
     for node, node_id in kept:
-        fields = {
+        fields: dict[str, Any] = {
             "top": node.top,
             "left": node.left,
             "component": node.component.uuid,
