@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from app.background import repeated
 from app.service import Family, Service
 from app.supervisor.runners.process import ProcessRunner
 from app.visual.answers import envelope
@@ -14,6 +15,7 @@ from app.visual.experiments import routes as experiments
 from app.visual.jobs import routes as jobs
 from app.visual.jobs.launch import RUNS, GraphLauncher
 from app.visual.jobs.service import needs_data_set
+from app.visual.keeping import EVERY_S, clean
 from app.visual.runs import KIND
 
 
@@ -23,7 +25,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
     place = service.parts[jobs.PLACE] = f"machine {socket.gethostname()}"
     runner = ProcessRunner(settings.home / RUNS, place, GraphLauncher(settings), settings.visual_at_once)
     service.supervisor.register(KIND, runner)
-    async with datasets.running(service):
+    async with datasets.running(service), repeated("outputs of experiments", EVERY_S, lambda _: clean(service)):
         service.parts[datasets.PART].guard(needs_data_set)
         yield
 

@@ -11,6 +11,7 @@ from app.visual.answers import Paging
 from app.visual.catalogue import Framework
 from app.visual.choices import FRAMEWORKS, Learning, Pattern, Status
 from app.visual.experiments.models import LONGEST_DESCRIPTION, LONGEST_NAME
+from app.visual.frameworks import lacking
 from app.wire import DateTime, Int64, OptionalInt32, Text, TextFilter, Wire
 
 Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME)]
@@ -110,7 +111,7 @@ class ExperimentView(ExperimentEntry):
 def framework_choices(learning: int | None) -> list[FrameworkChoice]:
     """The frameworks, or those of one way to learn."""
     return [
-        FrameworkChoice(code=code, name=name)
+        FrameworkChoice(code=code, name=name, available=lacking(code) is None, remedy=lacking(code))
         for code, (name, kind) in FRAMEWORKS.items()
         if learning is None or kind == learning
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.errors import Conflict, InvalidInput, NotFound, Problem
+from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
@@ -20,6 +20,7 @@ from app.visual.choices import Status
 from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
+from app.visual.frameworks import lacking
 from app.visual.jobs import graph, launch
 from app.visual.jobs import service as jobs
 from app.visual.jobs.graph import Ready
@@ -56,13 +57,17 @@ async def start(service: Service, place: str, wanted: JobRun) -> Run:
     Raises:
         NotFound: no such job or node.
         InvalidInput: the graph cannot be run; every problem is named with its node.
+        Unavailable: its framework is not installed here.
         Conflict: it runs.
     """
     async with service.database.read() as session:
         found = await jobs.find(session, wanted.id)
         experiment = await experiments.find(session, found.job.experiment_id)
+        framework = Framework(experiment.framework)
+        if lacks := lacking(framework):
+            raise Unavailable(lacks)
         nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
-        order, problems = graph.check(nodes, edges, catalogue(Framework(experiment.framework)))
+        order, problems = graph.check(nodes, edges, catalogue(framework))
         if problems:
             raise InvalidInput(*problems)
         sources = await _sources(session, service.settings, order)
