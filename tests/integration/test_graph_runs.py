@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import psutil
 import pytest
+import skops.io
 from sklearn import datasets, linear_model, metrics, model_selection, preprocessing
 
 from app.visual.choices import Status
@@ -118,6 +120,21 @@ async def test_its_log_can_be_read_on_and_ends(lab: Experiments) -> None:
     rest = await lab.ok("GET", "/job/log", params={"jobId": job, "offset": first["offset"]})
     assert "'Logistic regression': done" in first["content"]
     assert (rest["content"], rest["isEnd"]) == ("", True)
+
+
+async def test_a_model_and_its_pipeline_can_be_taken_away(lab: Experiments, tmp_path: Path) -> None:
+    job, nodes = await lab.job(await lab.experiment("taken away"), breast_cancer())
+    await lab.run(job, seed=3)
+
+    asked = {"jobId": job, "nodeId": nodes["learn"], "portName": "pipeline"}
+    answer = await lab.client.get("/visualmodule/job/download/pipeline", params=asked)
+    file = tmp_path / "pipeline.skops"
+    file.write_bytes(answer.content)
+    pipeline = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
+    features, labels = datasets.load_breast_cancer(return_X_y=True, as_frame=True)
+    assert pipeline.score(features, labels) > 0.97
+    status, said = await lab.refused("GET", "/job/download/model", params=asked)
+    assert (status, "is of type pipeline_model, not sklearn_model" in said) == (400, True)
 
 
 async def test_statistics_of_a_table(lab: Experiments) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import FileResponse
 
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
-from app.visual.jobs import running
+from app.visual.catalogue import PortType
+from app.visual.jobs import downloads, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
@@ -72,6 +74,20 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
     """查看任务日志: of the newest run, while it runs and after."""
     content, offset, is_end = await running.log(service, query.job_id, query.offset)
     return Answer(obj=LogView(id=query.job_id, content=content, offset=offset, is_end=is_end))
+
+
+@router.get("/job/download/model", response_class=FileResponse)
+async def download_model(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
+    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads."""
+    file = await downloads.model_file(service, query, PortType.MODEL)
+    return FileResponse(file, media_type="application/octet-stream", filename=f"model-{query.node_id}.skops")
+
+
+@router.get("/job/download/pipeline", response_class=FileResponse)
+async def download_pipeline(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
+    """下载任务工作流: the estimator with all that its rows went through before it, as skops."""
+    file = await downloads.model_file(service, query, PortType.PIPELINE)
+    return FileResponse(file, media_type="application/octet-stream", filename=f"pipeline-{query.node_id}.skops")
 
 
 @router.get("/job/status/{jobId}")

@@ -15,7 +15,7 @@ from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
-from app.visual.catalogue import Framework, ParameterType, catalogue
+from app.visual.catalogue import Component, Framework, ParameterType, Port, catalogue
 from app.visual.choices import Status
 from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
@@ -24,6 +24,8 @@ from app.visual.frameworks import lacking
 from app.visual.jobs import graph, launch
 from app.visual.jobs import service as jobs
 from app.visual.jobs.graph import Ready
+from app.visual.jobs.models import GraphNode
+from app.visual.jobs.service import Found
 from app.visual.jobs.wire import JobRun, PortQuery
 from app.visual.runs import KIND
 
@@ -158,23 +160,39 @@ async def output_folder(service: Service, query: PortQuery) -> Path:
     return folder
 
 
+async def port_of(service: Service, query: PortQuery) -> Port:
+    """An output port of a job's node. Raises ``NotFound``."""
+    async with service.database.read() as session:
+        _, component = await _named(session, query)
+    port = component.output(query.port)
+    assert port is not None
+    return port
+
+
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:
     async with service.database.read() as session:
-        found = await jobs.find(session, query.job_id)
-        nodes = {node.id: node for node in await jobs.nodes_of(session, query.job_id)}
-        node = nodes.get(query.node_id)
-        if node is None:
-            raise NotFound(f"Job {query.job_id} has no node {query.node_id}")
-        experiment = await experiments.find(session, found.job.experiment_id)
-    component = catalogue(Framework(experiment.framework)).find(node.component)
-    name = f"'{component.label.en}' ({node.id})" if component else f"node {node.id}"
-    if component is not None and component.output(query.port) is None:
-        there = ", ".join(port.name for port in component.outputs) or "none"
-        raise NotFound(f"{name} has no output '{query.port[:100]}'; it has {there}")
+        found, component = await _named(session, query)
     if found.run is None:
         raise Conflict(f"Job {query.job_id} has not been run")
     folder = run_folder(service.settings, found.run)
-    return name, found.run, await asyncio.to_thread(Progress.read, folder, node.id)
+    name = f"'{component.label.en}' ({query.node_id})"
+    return name, found.run, await asyncio.to_thread(Progress.read, folder, query.node_id)
+
+
+async def _named(session: AsyncSession, query: PortQuery) -> tuple[Found, Component]:
+    """The job that is named, and the component of its node, which has the port. Raises ``NotFound``."""
+    found = await jobs.find(session, query.job_id)
+    node = await session.get(GraphNode, query.node_id)
+    if node is None or node.job_id != query.job_id:
+        raise NotFound(f"Job {query.job_id} has no node {query.node_id}")
+    experiment = await experiments.find(session, found.job.experiment_id)
+    component = catalogue(Framework(experiment.framework)).find(node.component)
+    if component is None:
+        raise NotFound(f"Node {node.id} is of a component that does not exist: {node.component!r}")
+    if component.output(query.port) is None:
+        there = ", ".join(port.name for port in component.outputs) or "none"
+        raise NotFound(f"'{component.label.en}' ({node.id}) has no output '{query.port[:100]}'; it has {there}")
+    return found, component
 
 
 async def log(service: Service, job_id: int, offset: int) -> tuple[str, int, bool]:
