@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -55,6 +55,7 @@ class _Engine:
         self._keys: dict[int, str] = {}
         self._progress: dict[int, Progress] = {}
         self._running: dict[int, ForkProcess] = {}
+        self._imported = False
         self._versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
     def run(self) -> int:
@@ -94,7 +95,9 @@ class _Engine:
         log.info("%s: begins", step.name)
         began_at = _now_ms()
         self._note(node, Progress(NodeState.RUNNING, key, began_at=began_at))
-        _import_libraries()
+        if not self._imported:
+            _import_libraries(self._plan.steps)
+            self._imported = True
         process = multiprocessing.get_context("fork").Process(target=self._carry_out, args=(step, key), name=step.name)
         process.start()
         self._running[node] = process
@@ -168,7 +171,6 @@ class _Engine:
             sys.exit(1)
 
     def _work(self, step: Step, folder: Path, own: Path) -> None:
-        # After the fork: what only nodes need does not hold up the first one.
         from app.visual.engine import statistics, steps, values
         from app.visual.engine.figures import Figures
 
@@ -204,12 +206,17 @@ class _Engine:
             shutil.rmtree(made)
 
 
-def _import_libraries() -> None:
-    """What nearly every node needs, once, before the first fork."""
-    import pandas  # noqa: F401
-    import pyarrow.feather  # noqa: F401
-    import sklearn.base
-    import sklearn.pipeline  # noqa: F401
+def _import_libraries(steps_to_run: Sequence[Step]) -> None:
+    """All that the nodes need, once, before the first fork: what is lacking is told by the node that needs it."""
+    import skops.io  # noqa: F401
+
+    from app.visual.engine import statistics, steps, values  # noqa: F401
+
+    for one in steps_to_run:
+        with contextlib.suppress(ImportError, AttributeError):
+            steps.step(one.step)
+            if one.of is not None:
+                steps.library_class(one.of)
 
 
 def _why(error: Exception) -> str:
