@@ -94,7 +94,7 @@ async def running_service(settings: Settings, families: list[Family]) -> AsyncIt
         await stack.enter_async_context(audit.kept_for(database, settings.audit_days))
 
         retained = Retained(settings.savepoints_kept, settings.savepoint_days)
-        supervisor = Supervisor(database, replica_name(), pace_of(settings), retained)
+        supervisor = Supervisor(database, replica_name(), pace_of(settings), retained, settings.machine)
         service = Service(settings, database, supervisor, Tokens(database, settings.api_token))
         service.health["database"] = _database_health(database)
         service.health["supervisor"] = _supervisor_health(supervisor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -40,6 +41,9 @@ class Settings(BaseSettings):
 
     secret_key: SecretStr | None = None
     """Encrypts stored credentials; None means a key file under ``home``. See :mod:`app.encryption`."""
+
+    machine: Annotated[str, Field(min_length=1, max_length=255)] = Field(default_factory=socket.gethostname)
+    """Names this machine, over restarts of the service, among those that replicas run on: by default its host name."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8086

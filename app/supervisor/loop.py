@@ -148,16 +148,23 @@ class _Waiter:
 class Supervisor:
     """Runs of all families, on the runners that the families register.
 
-    ``owner`` names this replica in leases and events and must be unique to the process.
+    ``owner`` names this replica in leases and events and must be unique to the process; ``machine`` names where it
+    runs: of runs that are processes it looks after its own machine's only.
     """
 
     def __init__(
-        self, database: Database, owner: str, pace: Pace | None = None, retained: Retained | None = None
+        self,
+        database: Database,
+        owner: str,
+        pace: Pace | None = None,
+        retained: Retained | None = None,
+        machine: str | None = None,
     ) -> None:
         self.pace = pace or Pace()
         self.owner = owner
+        self.machine = machine
         self._database = database
-        self._store = store.Store(database, owner, self.pace.lease_s, self.pace.recovery)
+        self._store = store.Store(database, owner, self.pace.lease_s, self.pace.recovery, machine)
         self._runners: dict[str, Runner] = {}
         self.retention = Retention(database, owner, self._runners, retained or Retained(), self.pace.retention_s)
         self._upkeep: dict[str, asyncio.Task[None]] = {}

@@ -76,6 +76,8 @@ class Run(SQLModel, table=True):
     external_id: str = Field(max_length=64, unique=True)
     """Its name outside (Flink's JobID, 32 hex digits): chosen and committed before anything is started."""
 
+    machine: str | None = Field(default=None, max_length=255)
+    """The machine whose replicas alone can look after it, because it is a process there; None: any replica can."""
     place: str | None = Field(default=None, max_length=512)
     """Where it queues for slots; None for a run that needs none."""
     slots: int | None = None

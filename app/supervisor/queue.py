@@ -51,6 +51,7 @@ def successor_of(ended: Run, spec: dict[str, Any], **columns: Any) -> Run:
         spec=spec,
         external_id=secrets.token_hex(16),
         predecessor_id=ended.id,
+        machine=ended.machine,
         continues=True,
         **turn_of(spec),
         **columns,

@@ -45,6 +45,9 @@ _ACTIVE = col(Run.ended_at).is_(None)
 
 _SEEN_ENDED = frozenset({Seen.FINISHED, Seen.FAILED, Seen.CANCELED})
 
+_ABANDONED_MS = 3_600_000
+"""So long after the last lease on a run its machine is believed to be gone for good: somebody else says what is so."""
+
 MADE_ALONGSIDE = (Purpose.REQUEST, Purpose.SCHEDULE)
 """The savepoints after which the run goes on; the others come with a stop."""
 
@@ -55,14 +58,20 @@ _OBSERVED_COLUMNS = (
 
 
 async def create_run(
-    session: AsyncSession, kind: str, subject: str, spec: Mapping[str, Any], predecessor_id: int | None = None
+    session: AsyncSession,
+    kind: str,
+    subject: str,
+    spec: Mapping[str, Any],
+    predecessor_id: int | None = None,
+    *,
+    machine: str | None = None,
 ) -> Run:
     """Write down a new run, in the caller's transaction; it is started once that is committed.
 
     ``kind`` names the runner, ``subject`` what it is a run of (``hlink.job:12``), ``spec`` what the runner needs: no
-    secrets, it is kept and shown; ``predecessor_id`` the run that it goes on from. Raises
-    :class:`~app.errors.Conflict` when the subject has a run that has not ended; the caller's transaction is still
-    usable then.
+    secrets, it is kept and shown; ``predecessor_id`` the run that it goes on from, ``machine`` the one that alone can
+    look after it, where that is so. Raises :class:`~app.errors.Conflict` when the subject has a run that has not ended;
+    the caller's transaction is still usable then.
     """
     run = Run(
         kind=kind,
@@ -70,6 +79,7 @@ async def create_run(
         spec=dict(spec),
         external_id=secrets.token_hex(16),
         predecessor_id=predecessor_id,
+        machine=machine,
         **queue.turn_of(spec),
     )
     try:
@@ -314,13 +324,21 @@ class Found:
 class Store:
     """One replica's view: every change that it makes is guarded by its lease.
 
-    ``owner`` is unique to the process; ``lease_s`` is how long others leave its runs alone; ``budget`` bounds how
-    often a lost run is started again.
+    ``owner`` is unique to the process, ``machine`` names where it runs; ``lease_s`` is how long others leave its runs
+    alone; ``budget`` bounds how often a lost run is started again.
     """
 
-    def __init__(self, database: Database, owner: str, lease_s: float, budget: recovery.Budget | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        lease_s: float,
+        budget: recovery.Budget | None = None,
+        machine: str | None = None,
+    ) -> None:
         self._database = database
         self.owner = owner
+        self._machine = machine
         self._budget = budget or recovery.Budget()
         self._lease_ms = int(lease_s * 1000)
         self._looks = Looks(owner)
@@ -391,7 +409,12 @@ class Store:
             )
 
     def _free(self) -> ColumnElement[bool]:
-        return or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now_ms())
+        """Runs that nobody holds and this replica can look after."""
+        over = or_(col(Run.lease_until).is_(None), col(Run.lease_until) <= now_ms())
+        return over & or_(self._here(), col(Run.lease_until) <= now_ms() - _ABANDONED_MS)
+
+    def _here(self) -> ColumnElement[bool]:
+        return or_(col(Run.machine).is_(None), col(Run.machine) == self._machine)
 
     def _worn(self) -> ColumnElement[bool]:
         return (col(Run.lease_owner) == self.owner) & (col(Run.lease_until) < now_ms() + self._lease_ms // 2)
@@ -647,8 +670,8 @@ class Store:
     async def to_look_at_again(self) -> Sequence[Run]:
         """Runs that have ended and are to be looked at now once more; see :attr:`Run.look_again_at`."""
         async with self._database.read() as session:
-            due = select(Run).where(col(Run.look_again_at) <= now_ms()).order_by(col(Run.look_again_at)).limit(_CHUNK)
-            return (await session.exec(due)).all()
+            due = select(Run).where(col(Run.look_again_at) <= now_ms(), self._here())
+            return (await session.exec(due.order_by(col(Run.look_again_at)).limit(_CHUNK))).all()
 
     async def record_last_look(self, run: Run, observation: Observation | None) -> None:
         """Note what a run that ended by somebody else's doing left; None: nothing was to be learnt."""

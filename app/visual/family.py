@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +12,7 @@ from app.visual.answers import envelope
 from app.visual.datasets import routes as datasets
 from app.visual.experiments import routes as experiments
 from app.visual.jobs import routes as jobs
+from app.visual.jobs import running
 from app.visual.jobs.launch import RUNS, GraphLauncher
 from app.visual.jobs.service import needs_data_set
 from app.visual.keeping import EVERY_S, clean
@@ -22,8 +22,9 @@ from app.visual.runs import KIND
 @asynccontextmanager
 async def lifespan(service: Service) -> AsyncIterator[None]:
     settings = service.settings
-    place = service.parts[jobs.PLACE] = f"machine {socket.gethostname()}"
-    runner = ProcessRunner(settings.home / RUNS, place, GraphLauncher(settings), settings.visual_at_once)
+    runner = ProcessRunner(
+        settings.home / RUNS, running.place_of(settings), GraphLauncher(settings), settings.visual_at_once
+    )
     service.supervisor.register(KIND, runner)
     async with datasets.running(service), repeated("outputs of experiments", EVERY_S, lambda _: clean(service)):
         service.parts[datasets.PART].guard(needs_data_set)

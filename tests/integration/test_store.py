@@ -568,6 +568,22 @@ async def test_given_a_lease_that_is_renewed_then_nothing_has_to_be_read_again(d
     assert (await stored(database, run)).lease_until > (run.lease_until or 0) - 1000  # type: ignore[operator]
 
 
+async def test_given_a_run_of_one_machine_then_its_replicas_alone_take_it_until_the_machine_is_gone_for_good(
+    database: Database,
+) -> None:
+    here, elsewhere = (Store(database, name, LEASE_S, machine=name) for name in ("here", "elsewhere"))
+    async with database.write() as session:
+        run = await create_run(session, "program", "program:1", {}, machine="here")
+
+    assert (await elsewhere.hold()).runs == []
+    assert [one.id for one in (await here.hold()).runs] == [run.id]
+    await here.release()
+    assert (await elsewhere.hold()).runs == []
+    async with database.write() as session:
+        await session.exec(update(Run).values(lease_owner="here", lease_until=now_ms() - 3_601_000))
+    assert [one.id for one in (await elsewhere.hold()).runs] == [run.id]
+
+
 async def test_given_a_recovery_then_the_first_start_stays_the_start(database: Database) -> None:
     store, run = await running(database)
     restarting = await store.record(run, Observation(Seen.RESTARTING, "RESTARTING", exception="it broke"), "here")

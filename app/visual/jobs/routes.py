@@ -41,9 +41,6 @@ from app.wire import Int64
 
 router = APIRouter(prefix="/visualmodule", tags=["任务管理"], dependencies=[measured])
 
-PLACE = "visual.place"
-"""The part of the service that names the machine that runs graphs."""
-
 JobPath = Annotated[Int64, Path(alias="jobId")]
 
 
@@ -156,7 +153,7 @@ async def remove(session: WriteSession, job_id: JobPath, body: JobDeletion | Non
 @router.post("/job/run")
 async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
     """运行任务: the graph is checked before anything runs; what an earlier run has done is not done again."""
-    started = await running.start(service, service.parts[PLACE], wanted)
+    started = await running.start(service, wanted)
     return Answer(obj=JobStatusView(id=wanted.id, status=status_of(started), reason=started.reason, graph=[]))
 
 

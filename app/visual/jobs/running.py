@@ -53,7 +53,12 @@ def run_folder(settings: Settings, run: Run) -> Path:
     return settings.home / launch.RUNS / run.external_id
 
 
-async def start(service: Service, place: str, wanted: JobRun) -> Run:
+def place_of(settings: Settings) -> str:
+    """Where graphs are run by this replica: on its own machine."""
+    return f"machine {settings.machine}"
+
+
+async def start(service: Service, wanted: JobRun) -> Run:
     """Check a job's graph, write down its run, and have the supervisor see to it.
 
     Raises:
@@ -85,11 +90,11 @@ async def start(service: Service, place: str, wanted: JobRun) -> Run:
             anew,
             sources,
             name=experiment.name,
-            place=place,
+            place=place_of(service.settings),
             seed=wanted.seed or 0,
             before=found.run.external_id if found.run is not None else None,
         )
-        run = await create_run(session, KIND, found.job.subject, spec)
+        run = await create_run(session, KIND, found.job.subject, spec, machine=service.settings.machine)
         found.job.last_run_id = run.id
         session.add(found.job)
     service.supervisor.kick(run)
