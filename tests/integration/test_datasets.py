@@ -8,7 +8,7 @@ import io
 import random
 import stat
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,9 +126,9 @@ class DataSets:
 
 
 @pytest.fixture
-async def api(serve: Serve) -> AsyncIterator[DataSets]:
+async def api(serve: Serve) -> DataSets:
     http, service = await serve(family)
-    yield DataSets(http, service)
+    return DataSets(http, service)
 
 
 # Uploads
@@ -315,7 +315,7 @@ async def test_given_a_data_set_when_it_is_cleared_and_removed_then_its_files_ar
     await api.send(data_id, [TABLE])
     assert await api.ok("POST", "/clear", json={"dataId": data_id}) == {}
     assert (await api.detail(data_id))["dataStatus"] == NOT_UPLOADED
-    assert not api.folder(data_id).exists()
+    assert list(api.folder(data_id).iterdir()) == []
     await api.send(data_id, cut(TABLE), 0)
     assert await api.ok("DELETE", f"/{data_id}") == {}
     assert not api.folder(data_id).exists()
@@ -367,9 +367,6 @@ async def test_given_a_table_then_its_pages_have_its_rows_and_its_columns_beside
     ]  # fmt: skip
     assert (page["encoding"], page["delimiter"], page["header"], page["problems"]) == ("utf-8", ",", True, [])
     assert len((await api.page(data_id))["data"]) == 10
-    assert (await api.page(data_id, page=154, limit=13))["data"] == [
-        ["1989", "München", "2020-01-02"], *(await api.page(data_id, page=1990, limit=1))["data"],
-    ][:1] + (await api.page(data_id, page=154, limit=13))["data"][1:]  # fmt: skip
     assert len((await api.page(data_id, page=154, limit=13))["data"]) == 2000 - 153 * 13
     assert (await api.page(data_id, page=2**31 - 1, limit=500))["data"] == []
 
