@@ -181,31 +181,31 @@ class Uploads:
         # Listed before the row is read: what is begun meanwhile is not among them.
         there = await asyncio.to_thread(self._folders.uploads_of, data_id)
         async with self._database.read() as session:
-            await self._remove_but_known(session, data_id, there, await session.get(DataSet, data_id))
+            found = (await session.exec(_IN_USE.where(DataSet.id == data_id))).first()
+            await self._remove_others(session, data_id, there, found)
 
     async def look_after(self, _over: asyncio.Event | None = None) -> None:
         """Go on with uploads whose worker died, and remove what no row names."""
         folders = await asyncio.to_thread(self._folders.uploads)
         async with self._database.read() as session:
-            rows = {row.id: row for row in await session.exec(select(DataSet).where(DataSet.del_flag == 1))}
+            rows = {row[0]: row for row in await session.exec(_IN_USE)}
             for data_id, there in folders.items():
-                await self._remove_but_known(session, data_id, there, rows.get(data_id))
-        for row in rows.values():
-            if row.upload_id is not None:
-                await self._resume(row.id, row.upload_id)
+                await self._remove_others(session, data_id, there, rows.get(data_id))
+        for data_id, upload_id, _ in rows.values():
+            if upload_id is not None:
+                await self._resume(data_id, upload_id)
 
-    async def _remove_but_known(
-        self, session: AsyncSession, data_id: int, there: Sequence[int], row: DataSet | None
+    async def _remove_others(
+        self, session: AsyncSession, data_id: int, there: Sequence[int], row: Sequence[int | None] | None
     ) -> None:
-        exists = row is not None and row.del_flag == 1
-        known = {row.upload_id, row.kept_id} if row is not None and exists else set()
-        unknown = [upload_id for upload_id in there if upload_id not in known]
-        if exists and not unknown:
+        """Remove a data set's uploads but those of its row; all of it without one."""
+        others = [upload_id for upload_id in there if row is None or upload_id not in row[1:]]
+        if row is not None and not others:
             return
         for guard in self._guards:
             if await guard(session, data_id):
                 return  # it may be reading what is replaced: removed later
-        await asyncio.to_thread(self._folders.remove, data_id, unknown, not exists)
+        await asyncio.to_thread(self._folders.remove, data_id, others, row is None)
 
     # The way of one fragment
 
@@ -432,6 +432,9 @@ class Uploads:
                 .values(worker="", worker_until=0, refusal=refusal)
                 .execution_options(synchronize_session=False)
             )
+
+
+_IN_USE = select(DataSet.id, DataSet.upload_id, DataSet.kept_id).where(DataSet.del_flag == 1)
 
 
 async def own(session: AsyncSession, data_id: int, lock: bool = False) -> DataSet:
