@@ -36,7 +36,6 @@ def upgrade() -> None:
         sa.Column("contents", sa.JSON(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("ix_visual_dataset_upload_id", "visual_dataset", ["upload_id"])
     op.create_table(
         "visual_fragment",
         sa.Column("upload_id", sa.BigInteger(), autoincrement=False, nullable=False),

@@ -18,6 +18,8 @@ from app.errors import InvalidInput, Problem
 LONGEST_ROW = 16 * 1024**2
 """Bytes. A longer one is most likely a quote that is never closed."""
 
+MOST_COLUMNS = 10_000
+
 # The standard library's own limit, 128 KiB a field, is for the whole process and refuses texts that people have.
 csv.field_size_limit(LONGEST_ROW)
 
@@ -33,7 +35,7 @@ _MARKS: Sequence[tuple[bytes, str]] = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DELIMITERS = (",", ";", "\t", "|")
-_MOSTLY_CHINESE = 0.8
+_CHARACTERS, _MOSTLY_CHINESE = 20_000, 0.8
 
 _INTEGER = re.compile(r"[+-]?\d+")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
@@ -98,7 +100,7 @@ def format_of(path: Path, encoding: str, name: str) -> Format:
     """How the file is to be read, given its encoding.
 
     Raises:
-        InvalidInput: it has no row.
+        InvalidInput: it has no row, or too many columns.
     """
     with path.open("rb") as stream:
         sample = stream.read(_HEAD)
@@ -110,6 +112,15 @@ def format_of(path: Path, encoding: str, name: str) -> Format:
     )
     if not rows:
         raise InvalidInput(Problem(f"{name} has no row", field="file", remedy="send a file with a header and rows"))
+    if len(rows[0]) > MOST_COLUMNS:
+        raise InvalidInput(
+            Problem(
+                f"{name} has {len(rows[0])} columns",
+                field="file",
+                line=1,
+                remedy=f"send at most {MOST_COLUMNS} columns",
+            )
+        )
     header = _has_header(rows)
     names = _names(rows[0]) if header else [f"column{place}" for place in range(1, len(rows[0]) + 1)]
     body = rows[1:] if header else rows
@@ -126,7 +137,9 @@ def _pieces(stream: io.BufferedReader, size: int) -> Iterator[bytes]:
             continue
         stream.seek(start)
         piece = stream.read(_PIECE)
-        yield piece[piece.find(b"\n") + 1 :]
+        _, line_end, rest = piece.partition(b"\n")
+        if line_end:
+            yield rest
 
 
 def _without_mark(head: bytes, name: str) -> str:
@@ -150,7 +163,7 @@ def _reads(piece: bytes, encoding: str) -> bool:
 
 def _is_chinese(sample: bytes) -> bool:
     """Nearly any text can be read as GB18030; only what is meant so comes out as common characters."""
-    characters = [one for one in sample.decode("gb18030", "ignore") if one > "\x7f"]
+    characters = list(islice((one for one in sample.decode("gb18030", "ignore") if one > "\x7f"), _CHARACTERS))
     common = sum(len(one.encode("gb2312", "ignore")) == 2 for one in characters)
     return common >= _MOSTLY_CHINESE * len(characters)
 
@@ -187,15 +200,15 @@ def _has_header(rows: Sequence[Sequence[str]]) -> bool:
 
 def _names(row: Sequence[str]) -> list[str]:
     """The columns' names, each once: what repeats is numbered, as pandas does it."""
-    names: list[str] = []
+    names: dict[str, None] = {}
+    times: Counter[str] = Counter()
     for place, cell in enumerate(row):
         wanted = name = cell.strip() or f"Unnamed: {place}"
-        times = 0
         while name in names:
-            times += 1
-            name = f"{wanted}.{times}"
-        names.append(name)
-    return names
+            times[wanted] += 1
+            name = f"{wanted}.{times[wanted]}"
+        names[name] = None
+    return list(names)
 
 
 def _is_typed(cell: str) -> bool:

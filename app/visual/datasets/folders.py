@@ -7,7 +7,6 @@ in a thread.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -137,18 +136,19 @@ class Folders:
     def uploads(self) -> dict[int, list[int]]:
         """Data set -> the uploads that have folders."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return {int(one.name): _numbers(one) for one in self.path.iterdir() if one.name.isdecimal()}
+        return {data_id: self.uploads_of(data_id) for data_id in _numbers(self.path)}
 
-    def remove(self, data_id: int, uploads: Collection[int]) -> None:
-        """Remove the folders of uploads, and the data set's when it is empty then."""
+    def uploads_of(self, data_id: int) -> list[int]:
+        """The uploads of one data set that have folders."""
+        return _numbers(self.path / str(data_id))
+
+    def remove(self, data_id: int, uploads: Collection[int], data_set_too: bool) -> None:
+        """Remove the folders of uploads, and the data set's when that is gone too."""
         of_data_set = self.path / str(data_id)
         for upload_id in uploads:
             shutil.rmtree(of_data_set / str(upload_id), ignore_errors=True)
-        try:
-            of_data_set.rmdir()
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                raise
+        if data_set_too:
+            shutil.rmtree(of_data_set, ignore_errors=True)
 
 
 def _numbers(folder: Path) -> list[int]:

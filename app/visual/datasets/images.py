@@ -12,6 +12,7 @@ from app.errors import InvalidInput, Problem
 from app.uploads import check_archive
 
 MOST_IMAGES = 1_000_000
+MOST_CLASSES = 10_000
 LARGEST_EXPANDED = 64 * 1024**3
 MOST_PROBLEMS = 20
 
@@ -49,7 +50,16 @@ def look_into(path: Path, name: str) -> Images:
                 remedy="send a zip of PNG, JPEG, GIF, BMP or WebP files, with a folder for each class",
             )
         )
-    return Images(_counted(images), broken[:MOST_PROBLEMS], len(broken))
+    classes = dict(Counter(_classes(images)))
+    if len(classes) > MOST_CLASSES:
+        raise InvalidInput(
+            Problem(
+                f"{name} has {len(classes)} folders with images, each of which would be a class",
+                field="file",
+                remedy=f"use at most {MOST_CLASSES} folders",
+            )
+        )
+    return Images(classes, broken[:MOST_PROBLEMS], len(broken))
 
 
 def classes_of(path: Path) -> dict[str, list[str]]:
@@ -76,10 +86,6 @@ def _files(archive: zipfile.ZipFile) -> Iterator[zipfile.ZipInfo]:
 
 def _is_image(head: bytes) -> bool:
     return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-
-
-def _counted(images: Sequence[str]) -> dict[str, int]:
-    return dict(Counter(_classes(images)))
 
 
 def _classes(images: Sequence[str]) -> list[str]:

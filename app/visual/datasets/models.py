@@ -29,7 +29,7 @@ class DataSet(Audited, SQLModel, table=True):
     type: int
     """A :class:`~app.visual.choices.DataType` (wire: ``dataType``)."""
 
-    upload_id: int | None = Field(default=None, sa_type=BigInteger, index=True)
+    upload_id: int | None = Field(default=None, sa_type=BigInteger)
     upload_md5: str = Field(default="", max_length=32)
     upload_name: str = Field(default="", max_length=255)
     upload_count: int = 0

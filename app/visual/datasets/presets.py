@@ -86,8 +86,13 @@ def _write(preset: Preset, folder: Path) -> None:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)
+        stream.flush()
+        os.fsync(stream.fileno())
     contents = look_into(folder / FILE, f"{preset.name}.csv", DataType.CSV, folder / INDEX, lambda: None)
-    (folder / _CONTENTS).write_text(contents.model_dump_json(), encoding="utf-8")
+    with (folder / _CONTENTS).open("w", encoding="utf-8") as stream:
+        stream.write(contents.model_dump_json())
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _from_sklearn(name: str) -> tuple[list[str], Iterable[Sequence[Any]]]:

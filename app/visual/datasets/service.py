@@ -110,7 +110,7 @@ async def clear(database: Database, uploads: Uploads, data_id: int, upload_only:
             await uploads.refuse_needed(session, data_id)
             data_set.forget_file()
         await _forget_upload(session, data_set)
-    await uploads.forget(data_set)
+    await uploads.forget(data_id)
 
 
 async def remove(database: Database, uploads: Uploads, data_id: int) -> None:
@@ -124,7 +124,7 @@ async def remove(database: Database, uploads: Uploads, data_id: int) -> None:
         await uploads.refuse_needed(session, data_id)
         data_set.del_flag = 0
         await _forget_upload(session, data_set)
-    await uploads.forget(data_set)
+    await uploads.forget(data_id)
 
 
 async def csv_page(session: AsyncSession, settings: Settings, data_id: int, offset: int, size: int) -> CsvRows:

@@ -132,7 +132,7 @@ class Uploads:
                     raise _cleared(form.data_id) from None
             claim = await self._note(form, int(upload.path.name), upload, received.size)
         except OSError as error:
-            raise Unavailable(f"The fragment could not be kept: {error.strerror}") from error
+            raise Unavailable(f"The fragment could not be kept: {error.strerror or error}") from error
         if claim is not None:
             self._begin(claim)
         await self._finished(int(upload.path.name))
@@ -176,31 +176,36 @@ class Uploads:
 
     # Removal
 
-    async def forget(self, data_set: DataSet) -> None:
-        """Remove the files that a data set does not have any more, as the committed row says."""
-        known = {data_set.upload_id, data_set.kept_id} if data_set.del_flag == 1 else set()
-        there = (await asyncio.to_thread(self._folders.uploads)).get(data_set.id, [])
+    async def forget(self, data_id: int) -> None:
+        """Remove the files that a data set does not have any more."""
+        # Listed before the row is read: what is begun meanwhile is not among them.
+        there = await asyncio.to_thread(self._folders.uploads_of, data_id)
         async with self._database.read() as session:
-            for guard in self._guards:
-                if await guard(session, data_set.id):
-                    return  # it may be reading what is replaced: removed later
-        await asyncio.to_thread(self._folders.remove, data_set.id, [one for one in there if one not in known])
+            found = (await session.exec(_IN_USE.where(DataSet.id == data_id))).first()
+            await self._remove_others(session, data_id, there, found)
 
     async def look_after(self, _over: asyncio.Event | None = None) -> None:
         """Go on with uploads whose worker died, and remove what no row names."""
         folders = await asyncio.to_thread(self._folders.uploads)
         async with self._database.read() as session:
-            rows = (await session.exec(select(DataSet).where(DataSet.del_flag == 1))).all()
-        known = {row.id: row for row in rows}
-        for data_id, uploads in folders.items():
-            row = known.get(data_id)
-            if row is None:
-                await asyncio.to_thread(self._folders.remove, data_id, uploads)
-            elif set(uploads) - {row.upload_id, row.kept_id}:
-                await self.forget(row)
-        for row in rows:
-            if row.upload_id is not None:
-                await self._resume(row.id, row.upload_id)
+            rows = {row[0]: row for row in await session.exec(_IN_USE)}
+            for data_id, there in folders.items():
+                await self._remove_others(session, data_id, there, rows.get(data_id))
+        for data_id, upload_id, _ in rows.values():
+            if upload_id is not None:
+                await self._resume(data_id, upload_id)
+
+    async def _remove_others(
+        self, session: AsyncSession, data_id: int, there: Sequence[int], row: Sequence[int | None] | None
+    ) -> None:
+        """Remove a data set's uploads but those of its row; all of it without one."""
+        others = [upload_id for upload_id in there if row is None or upload_id not in row[1:]]
+        if row is not None and not others:
+            return
+        for guard in self._guards:
+            if await guard(session, data_id):
+                return  # it may be reading what is replaced: removed later
+        await asyncio.to_thread(self._folders.remove, data_id, others, row is None)
 
     # The way of one fragment
 
@@ -310,7 +315,9 @@ class Uploads:
             except TimeoutError:
                 pass  # it goes on
             except OSError as error:
-                raise Unavailable(f"The file could not be made: {error.strerror}; it is tried again") from error
+                raise Unavailable(
+                    f"The file could not be made: {error.strerror or error}; it is tried again"
+                ) from error
 
     async def _make(self, claim: Claim) -> None:
         ours = threading.Event()
@@ -341,7 +348,7 @@ class Uploads:
         except (Ended, NotFound):
             await self._release(claim, "")
         except OSError as error:
-            await self._release(claim, f"The file could not be made: {error.strerror}; it is tried again")
+            await self._release(claim, f"The file could not be made: {error.strerror or error}; it is tried again")
             raise
         finally:
             renewing.cancel()
@@ -396,7 +403,7 @@ class Uploads:
             data_set.forget_upload()
             session.add(data_set)
             await forget_fragments(session, claim.upload_id)
-        await self.forget(data_set)
+        await self.forget(claim.data_id)
 
     async def _drop(self, claim: Claim, why: str) -> None:
         async with self._database.write() as session:
@@ -407,7 +414,7 @@ class Uploads:
             data_set.refusal = why
             session.add(data_set)
             await forget_fragments(session, claim.upload_id)
-        await self.forget(data_set)
+        await self.forget(claim.data_id)
 
     async def _send_again(self, claim: Claim, numbers: Sequence[int]) -> None:
         async with self._database.write() as session:
@@ -425,6 +432,9 @@ class Uploads:
                 .values(worker="", worker_until=0, refusal=refusal)
                 .execution_options(synchronize_session=False)
             )
+
+
+_IN_USE = select(DataSet.id, DataSet.upload_id, DataSet.kept_id).where(DataSet.del_flag == 1)
 
 
 async def own(session: AsyncSession, data_id: int, lock: bool = False) -> DataSet:
@@ -495,7 +505,9 @@ def _give_up(data_id: int) -> str:
 
 
 def _cleared(data_id: int) -> Conflict:
-    return Conflict(f"Data set {data_id} was cleared while the fragment came in: begin the upload again")
+    return Conflict(
+        f"The upload to data set {data_id} was given up, or refused, while the fragment came in: begin it again"
+    )
 
 
 def _checked(fields: dict[str, str]) -> FragmentForm:
