@@ -21,6 +21,7 @@ FILES = sorted((FOLDER / "sklearn").glob("*.json"))
 STEPS_OWN = {
     "preparing.numbers": {"columns"},
     "preparing.texts": {"columns"},
+    "preparing.encode_by_target": {"columns", "random_state", "task"},
     "preparing.impute": {"columns"},
     "preparing.select_by_score": {"columns", "random_state"},
     "preparing.select_by_model": {"columns", "random_state", "task"},
@@ -115,7 +116,9 @@ def test_given_a_component_of_the_library_when_compared_then_the_class_knows_eve
 
 
 @pytest.mark.parametrize("component", of_library(), ids=ids)
-def test_given_a_component_of_the_library_when_compared_then_the_defaults_are_the_librarys(component: Component) -> None:
+def test_given_a_component_of_the_library_when_compared_then_the_defaults_are_the_librarys(
+    component: Component,
+) -> None:
     defaults = {
         name: one.default for name, one in inspect.signature(library_class(component.of or "")).parameters.items()
     }
@@ -131,7 +134,11 @@ def test_given_each_choice_of_a_parameter_when_checked_by_the_library_then_it_is
     made = library_class(component.of or "")
     constraints = getattr(made, "_parameter_constraints", {})
     for parameter in component.parameters:
-        if parameter.choices is None or parameter.name in ("score_func", "estimator") or parameter.name not in constraints:
+        if (
+            parameter.choices is None
+            or parameter.name in ("score_func", "estimator")
+            or parameter.name not in constraints
+        ):
             continue
         for choice in parameter.choices:
             assert _allowed(made, parameter.name, None if choice == NONE else choice), (parameter.name, choice)
@@ -145,7 +152,9 @@ def _allowed(made: Any, name: str, value: Any) -> bool:
 def test_given_a_component_when_shown_then_everything_has_both_names(component: Component) -> None:
     labels = [component.label, *(parameter.label for parameter in component.parameters)]
     # DBSCAN is DBSCAN everywhere.
-    assert [label for label in labels if label.zh != label.en and not any("一" <= one <= "鿿" for one in label.zh)] == []
+    assert [
+        label for label in labels if label.zh != label.en and not any("一" <= one <= "鿿" for one in label.zh)
+    ] == []
     assert all(label.en.isascii() for label in labels)
 
 

@@ -47,8 +47,8 @@ def feature_columns(table: Table, names: Sequence[str]) -> list[str]:
 
 def needed_by(fitted: Any) -> list[str]:
     """The columns that a fitted ColumnTransformer takes: those that it leaves out may be missing."""
-    dropped = {str(name) for _, one, names in fitted.transformers_ if isinstance(one, str) and one == "drop" for name in names}
-    return [str(name) for name in fitted.feature_names_in_ if name not in dropped]
+    dropped = [names for _, one, names in fitted.transformers_ if isinstance(one, str) and one == "drop"]
+    return [str(name) for name in fitted.feature_names_in_ if not any(name in names for names in dropped)]
 
 
 def is_number(column: pd.Series) -> bool:
@@ -105,7 +105,9 @@ def are_numbers(features: pd.DataFrame) -> None:
     if texts := text_columns(features):
         filled = features[texts[0]].dropna()
         example = f" (such as {filled.iloc[0]!r})" if len(filled) else ""
-        raise NodeFailure(f"Only numbers can be computed with, and {named(texts)}{example} are none: encode or drop them")
+        raise NodeFailure(
+            f"Only numbers can be computed with, and {named(texts)}{example} are none: encode or drop them"
+        )
     if times := [name for name in features.columns if not is_number(features[name])]:
         raise NodeFailure(f"Only numbers can be computed with, and {named(times)} are times: take parts of the date")
 

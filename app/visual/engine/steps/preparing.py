@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401  without it the imputer cannot be imported
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from app.visual.engine import checks, transformers
 from app.visual.engine.steps import Task, library_class
@@ -39,6 +40,19 @@ def texts(task: Task) -> Outputs:
     made = task.make(**_dense(task))
     if hasattr(made, "sparse_output") and not task.parameters.get("max_categories"):
         _few_categories(table.features[columns])
+    return transform(task, [(_name(made), made, columns)])
+
+
+def encode_by_target(task: Task) -> Outputs:
+    """TargetEncoder, whose folds are shuffled with the run's seed."""
+    table = task.table()
+    columns = _chosen(task, checks.text_columns(table.features), "text")
+    count, folds, kind = task.parameters.get("cv", 5), KFold, "continuous"
+    if _is_classification(task):
+        classes = checks.classes(table)
+        checks.class_sizes(classes, count, f"{count} folds")
+        folds, kind = StratifiedKFold, "binary" if classes.nunique() == 2 else "multiclass"
+    made = task.make(cv=folds(count, shuffle=True, random_state=task.random_state), target_type=kind)
     return transform(task, [(_name(made), made, columns)])
 
 

@@ -73,7 +73,9 @@ def sample(task: Task) -> Outputs:
     table = task.table()
     count, replacing = task.parameters.get("n"), task.parameters.get("replace", False)
     if count is not None and count > len(table.frame) and not replacing:
-        raise NodeFailure(f"{count} rows cannot be taken of {len(table.frame)}: take fewer, or allow rows more than once")
+        raise NodeFailure(
+            f"{count} rows cannot be taken of {len(table.frame)}: take fewer, or allow rows more than once"
+        )
     how_many = {"frac": task.parameters.get("frac", 0.5)} if count is None else {"n": count}
     return {"data": table.with_rows(table.frame.sample(**how_many, replace=replacing, random_state=task.random_state))}
 
@@ -83,7 +85,9 @@ def sample_by_class(task: Task) -> Outputs:
     table = task.table()
     by = checks.columns(table.frame, [task.parameters.get("by") or table.labels.name])[0]
     share = task.parameters.get("frac", 0.5)
-    return _by_class(table, table.frame[by], lambda sizes: {name: max(1, round(n * share)) for name, n in sizes.items()}, task)
+    return _by_class(
+        table, table.frame[by], lambda sizes: {name: max(1, round(n * share)) for name, n in sizes.items()}, task
+    )
 
 
 def under_sample(task: Task) -> Outputs:
@@ -103,7 +107,9 @@ def encode_labels(task: Task) -> Outputs:
     table = task.table()
     encoder = LabelEncoder()
     outputs = {"data": _encoded(table, encoder.fit_transform(checks.classes(table)))}
-    task.figures("metrics").table({"class": [str(name) for name in encoder.classes_], "code": range(len(encoder.classes_))})
+    task.figures("metrics").table(
+        {"class": [str(name) for name in encoder.classes_], "code": range(len(encoder.classes_))}
+    )
     if (test := task.optional_table("test")) is not None:
         test = replace(test, target=checks.columns(test.frame, [str(table.target)])[0])
         if unknown := sorted(set(test.labels.dropna().unique()) - set(encoder.classes_), key=str):
