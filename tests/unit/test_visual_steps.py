@@ -191,9 +191,7 @@ def engine_run(tmp_path: Path, plan: list[tuple[str, Mapping[str, tuple[int, str
     for number, (uuid, inputs, parameters) in enumerate(plan, 1):
         one = component_of(uuid)
         ports = [port.name for port in one.outputs]
-        steps.append(
-            Step(number, uuid, one.uuid, 1, one.step, one.of, defaults(one) | parameters, inputs, ports)
-        )
+        steps.append(Step(number, uuid, one.uuid, 1, one.step, one.of, defaults(one) | parameters, inputs, ports))
     folder = tmp_path / "run"
     folder.mkdir()
     Plan(steps, str(tmp_path / "outputs"), SEED, 1).write(folder)
@@ -248,15 +246,19 @@ def test_given_k_means_on_iris_when_evaluated_then_scores_and_clusters_are_as_by
     features = load_iris(as_frame=True).data
     clusters = KMeans(3, random_state=SEED).fit_predict(features)
     assert found["data"].frame["cluster"].tolist() == clusters.tolist()
-    assert evaluated.scores() == again.scores() == pytest.approx(
-        {
-            "clusters": 3,
-            "rows of no cluster": 0,
-            "silhouette": metrics.silhouette_score(features, clusters),
-            "Calinski-Harabasz": metrics.calinski_harabasz_score(features, clusters),
-            "Davies-Bouldin": metrics.davies_bouldin_score(features, clusters),
-        },
-        abs=1e-9,
+    assert (
+        evaluated.scores()
+        == again.scores()
+        == pytest.approx(
+            {
+                "clusters": 3,
+                "rows of no cluster": 0,
+                "silhouette": metrics.silhouette_score(features, clusters),
+                "Calinski-Harabasz": metrics.calinski_harabasz_score(features, clusters),
+                "Davies-Bouldin": metrics.davies_bouldin_score(features, clusters),
+            },
+            abs=1e-9,
+        )
     )
     assert evaluated.fronts() == ["table", "bar", "scatter"]
 
@@ -377,7 +379,7 @@ def test_given_a_transformer_when_fitted_then_other_rows_and_kept_pipelines_come
     tmp_path: Path, mixed: Table, uuid: str
 ) -> None:
     data = mixed
-    if component_of(uuid).group not in ("imputing", "encoding", "cleaning") and uuid not in ("date_parts", "arithmetic"):
+    if component_of(uuid).group not in ("imputing", "encoding", "cleaning") and uuid != "date_parts":
         data = node(tmp_path, "simple_imputer", {"data": mixed})["data"]
     made = node(tmp_path, uuid, {"data": data, "test": data}, **ON_MIXED.get(uuid, {}))
     assert made["data"].frame["y"].tolist() == mixed.frame["y"].tolist()
@@ -481,7 +483,7 @@ def test_given_classes_when_encoded_then_the_figure_tells_their_numbers(tmp_path
 # Reading
 
 
-def test_given_a_file_of_another_encoding_and_delimiter_when_read_then_columns_have_their_types(tmp_path: Path) -> None:
+def test_given_a_file_of_another_encoding_and_delimiter_when_read_then_types_are_right(tmp_path: Path) -> None:
     file = tmp_path / "data.csv"
     file.write_bytes("名;数;at;ok\n张;1.5;2024-01-01;true\n李;;2024-01-02;false\n".encode("gb18030"))
     read = node(tmp_path, "dataset", path=str(file), encoding="gb18030", delimiter=";", target="ok")["data"]
@@ -517,7 +519,9 @@ def test_given_the_flights_when_read_then_nothing_tells_how_they_arrived(tmp_pat
         ("é,b\n1,2\n".encode("latin-1"), "Line 1 is not in utf-8"),
     ],
 )
-def test_given_a_broken_file_when_read_then_the_line_is_told(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_given_a_broken_file_when_read_then_the_line_is_told(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     file = tmp_path / "data.csv"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(NodeFailure, match=message):
@@ -566,7 +570,7 @@ def test_given_rows_that_an_algorithm_cannot_take_when_run_then_place_and_remedy
         node(tmp_path, uuid, {"data": table(**columns)})
 
 
-def test_given_a_column_of_a_million_categories_when_one_hot_encoded_then_it_is_refused_by_name(tmp_path: Path) -> None:
+def test_given_a_column_of_a_million_categories_when_one_hot_encoded_then_it_is_refused(tmp_path: Path) -> None:
     rows = table(None, few=["a", "b"] * 500_000, many=[f"{n}" for n in range(1_000_000)])
     with pytest.raises(NodeFailure, match="'many' has 1000000 categories"):
         node(tmp_path, "one_hot_encoder", {"data": rows})
@@ -587,7 +591,7 @@ def test_given_rows_that_were_not_prepared_when_predicted_then_the_columns_that_
     encoded = node(tmp_path, "one_hot_encoder", {"data": mixed})["data"]
     chosen = node(tmp_path, "drop_columns", {"data": encoded}, columns=["at", "size"])["data"]
     model = node(tmp_path, "svc", {"data": chosen})["model"]
-    with pytest.raises(NodeFailure, match="fitted with 'colour_blue'.*or tie the pipeline"):
+    with pytest.raises(NodeFailure, match=r"fitted with .*, which the table has not: .* or tie the pipeline"):
         node(tmp_path, "predict", {"model": model, "data": mixed})
 
 

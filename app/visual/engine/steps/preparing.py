@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype
 from sklearn.compose import ColumnTransformer
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401  without it the imputer cannot be imported
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -57,19 +58,19 @@ def encode_by_target(task: Task) -> Outputs:
 
 
 def impute(task: Task) -> Outputs:
-    """SimpleImputer; columns of numbers and of others are filled apart, so that numbers stay numbers."""
-    table = task.table()
-    made = task.make()
-    of_numbers = checks.number_columns(table.features)
-    if made.strategy in ("mean", "median"):
-        columns = _chosen(task, of_numbers, "numbers")
-        if others := [name for name in columns if name not in of_numbers]:
-            raise NodeFailure(f"{checks.named(others)} are no numbers: take the strategy most_frequent or constant")
-        return transform(task, [("numbers", made, columns)])
-    columns = _chosen(task, [str(name) for name in table.features.columns], "values")
-    parts: list[tuple[str, Any, list[str]]] = [
+    """SimpleImputer; columns of numbers and of texts are filled apart, so that numbers stay numbers."""
+    features, strategy = task.table().features, task.parameters.get("strategy", "mean")
+    of_numbers = [name for name in checks.number_columns(features) if not is_bool_dtype(features[name])]
+    of_texts = [] if strategy in ("mean", "median") else checks.text_columns(features)
+    columns = _chosen(task, of_numbers + of_texts, "values")
+    if others := [name for name in columns if name not in of_numbers + of_texts]:
+        raise NodeFailure(
+            f"{checks.named(others)} cannot be filled by the strategy {strategy}: texts can by most_frequent and "
+            f"constant, times and truths by none"
+        )
+    parts = [
         ("numbers", _filling(task, float), [name for name in columns if name in of_numbers]),
-        ("others", _filling(task, str), [name for name in columns if name not in of_numbers]),
+        ("texts", _filling(task, str), [name for name in columns if name in of_texts]),
     ]
     return transform(task, [part for part in parts if part[2]])
 
@@ -103,7 +104,7 @@ def drop_columns(task: Task) -> Outputs:
 def date_parts(task: Task) -> Outputs:
     """Numbers out of times."""
     table = task.table()
-    times = [str(name) for name in table.features.columns if pd.api.types.is_datetime64_any_dtype(table.frame[name])]
+    times = [str(name) for name in table.features.columns if is_datetime64_any_dtype(table.frame[name])]
     columns = _chosen(task, times, "times")
     made = task.make()
     return transform(task, [(_name(made), made, columns)])
