@@ -411,6 +411,17 @@ def test_given_encoded_scaled_and_selected_columns_when_learnt_from_then_the_pip
     assert pipeline.predict(mixed.features).tolist() == fitted["model"].estimator.predict(rows.features).tolist()
 
 
+def test_given_a_text_to_fill_in_when_columns_of_texts_are_chosen_then_only_they_are_filled(
+    tmp_path: Path, mixed: Table
+) -> None:
+    chosen = {"strategy": "constant", "fill_value": "unknown", "columns": ["colour"]}
+    filled = node(tmp_path, "simple_imputer", {"data": mixed}, **chosen)["data"].frame
+    assert set(filled["colour"]) == {*COLOURS, "unknown"}
+    assert filled["size"].isna().any()
+    with pytest.raises(NodeFailure, match="Columns of numbers cannot be filled with 'unknown'"):
+        node(tmp_path, "simple_imputer", {"data": mixed}, strategy="constant", fill_value="unknown")
+
+
 def test_given_dates_when_parted_then_parts_are_numbers(tmp_path: Path, mixed: Table) -> None:
     parted = node(tmp_path, "date_parts", {"data": mixed})["data"].frame
     first = parted[[name for name in parted.columns if name.startswith("at")]].iloc[1].to_dict()

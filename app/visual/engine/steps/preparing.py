@@ -68,11 +68,15 @@ def impute(task: Task) -> Outputs:
             f"{checks.named(others)} cannot be filled by the strategy {strategy}: texts can by most_frequent and "
             f"constant, times and truths by none"
         )
-    parts = [
-        ("numbers", _filling(task, float), [name for name in columns if name in of_numbers]),
-        ("texts", _filling(task, str), [name for name in columns if name in of_texts]),
-    ]
-    return transform(task, [part for part in parts if part[2]])
+    kinds = (("numbers", float, of_numbers), ("texts", str, of_texts))
+    return transform(
+        task,
+        [
+            (kind, _filling(task, read), chosen)
+            for kind, read, some in kinds
+            if (chosen := [name for name in columns if name in some])
+        ],
+    )
 
 
 def select_by_score(task: Task) -> Outputs:
@@ -98,6 +102,8 @@ def drop_columns(task: Task) -> Outputs:
     table = task.table()
     dropped = checks.feature_columns(table, task.parameters.get("columns", []))
     kept = [name for name in table.features.columns if name not in dropped]
+    if not kept:
+        raise NodeFailure("No column beside the target would be left: drop fewer")
     return transform(task, [("kept", "passthrough", kept)], remainder="drop")
 
 
