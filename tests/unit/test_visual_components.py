@@ -21,6 +21,7 @@ FILES = sorted((FOLDER / "sklearn").glob("*.json"))
 STEPS_OWN = {
     "preparing.numbers": {"columns"},
     "preparing.texts": {"columns"},
+    "preparing.encode_by_target": {"columns", "random_state", "task"},
     "preparing.impute": {"columns"},
     "preparing.select_by_score": {"columns", "random_state"},
     "preparing.select_by_model": {"columns", "random_state", "task"},

@@ -16,10 +16,13 @@ from app.visual.engine.values import NodeFailure, Table
 
 MOST_NAMED = 8
 """So many columns or classes are named in a message, the others counted."""
-MOST_ROWS: Mapping[str, int] = dict.fromkeys(
-    ("AgglomerativeClustering", "SpectralClustering", "KernelPCA", "AffinityPropagation"), 20_000
-)
-"""Classes that hold a number for every two rows: 20 000 rows are 3 GB."""
+MOST_ROWS: Mapping[str, int] = {
+    "AffinityPropagation": 10_000,
+    "AgglomerativeClustering": 20_000,
+    "KernelPCA": 20_000,
+    "SpectralClustering": 20_000,
+}
+"""Classes that hold numbers for every two rows: one number for each of 20 000 is 3 GB."""
 
 
 def named(names: Sequence[Any]) -> str:
@@ -47,10 +50,8 @@ def feature_columns(table: Table, names: Sequence[str]) -> list[str]:
 
 def needed_by(fitted: Any) -> list[str]:
     """The columns that a fitted ColumnTransformer takes: those that it leaves out may be missing."""
-    dropped = {
-        str(name) for _, one, names in fitted.transformers_ if isinstance(one, str) and one == "drop" for name in names
-    }
-    return [str(name) for name in fitted.feature_names_in_ if name not in dropped]
+    dropped = [names for _, one, names in fitted.transformers_ if isinstance(one, str) and one == "drop"]
+    return [str(name) for name in fitted.feature_names_in_ if not any(name in names for names in dropped)]
 
 
 def is_number(column: pd.Series) -> bool:

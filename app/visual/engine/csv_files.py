@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import codecs
-import re
+import csv as rows_of_text
 from collections import Counter
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from app.visual.engine.values import NodeFailure
+from app.visual.engine.values import NodeFailure, missing_as_nan
 
 _SHOWN = 60
 """So much of a broken line is shown."""
@@ -27,13 +26,16 @@ def read(path: str, encoding: str = "utf-8", delimiter: str = ",", header: bool 
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=csv.ConvertOptions(strings_can_be_null=True, timestamp_parsers=[csv.ISO8601]),
         )
+        names = _names(table.column_names, header)
     except FileNotFoundError:
         raise NodeFailure("The data set's file is gone: upload it again") from None
     except UnicodeDecodeError as error:
         raise NodeFailure(_not_in(path, encoding)) from error
     except pa.ArrowInvalid as error:
-        raise NodeFailure(_broken(path, encoding, str(error))) from error
-    return _frame(table.rename_columns(_names(table.column_names, header)))
+        raise NodeFailure(_broken(path, encoding, delimiter, str(error))) from error
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):
+        raise NodeFailure(_not_in(path, encoding))
+    return _frame(table.rename_columns(names))
 
 
 def _known(encoding: str) -> str:
@@ -57,32 +59,35 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     for position, column in enumerate(table.schema):
         if pa.types.is_null(column.type):
             table = table.set_column(position, column.name, table.column(position).cast(pa.float64()))
-        elif pa.types.is_time(column.type) or pa.types.is_binary(column.type):
+        elif pa.types.is_time(column.type):
             table = table.set_column(position, column.name, table.column(position).cast(pa.string()))
-    frame: pd.DataFrame = table.to_pandas(use_threads=False, date_as_object=False)
-    for name in frame.columns[frame.dtypes == object]:
-        if (missing := frame[name].isna()).any():
-            frame[name] = frame[name].mask(missing, np.nan)
-    return frame
+    return missing_as_nan(table.to_pandas(use_threads=False, date_as_object=False))
 
 
-def _broken(path: str, encoding: str, message: str) -> str:
-    if "invalid UTF8" in message:
+def _broken(path: str, encoding: str, delimiter: str, message: str) -> str:
+    if "UTF8" in message:
         return _not_in(path, encoding)
     if "Empty CSV file" in message:
         return "The file is empty: there is not even a header"
-    if found := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+): ?(.*)", message, re.DOTALL):
-        row, expected, there, text = found.groups()
-        line = text.strip().splitlines()[0][:_SHOWN] if text.strip() else ""
-        return (
-            f"Line {row} has {there} values where there are {expected} columns: {line!r}. Mend the line, or choose "
-            f"another delimiter for the data set"
-        )
+    # Arrow counts neither empty lines nor those within quotes.
+    with open(path, encoding=encoding, errors="replace", newline="") as file:
+        lines, columns, before = rows_of_text.reader(file, delimiter=delimiter), 0, 0
+        try:
+            for values in lines:
+                columns = columns or len(values)
+                if values and len(values) != columns:
+                    return (
+                        f"Line {before + 1} has {len(values)} values where there are {columns} columns: "
+                        f"{delimiter.join(values)[:_SHOWN]!r}. Mend the line, or choose another delimiter"
+                    )
+                before = lines.line_num
+        except rows_of_text.Error as error:
+            return f"Line {before + 1} cannot be read ({error}): is there a quotation mark that is not closed?"
     return f"The file cannot be read: {message}"
 
 
 def _not_in(path: str, encoding: str) -> str:
-    remedy = "choose the encoding that the file has, gb18030 for instance"
+    remedy = f"choose the encoding that the file has, {'gb18030' if encoding == 'utf-8' else 'utf-8'} for instance"
     with open(path, "rb") as file:
         decoder = codecs.getincrementaldecoder(encoding)()
         for number, line in enumerate(file, 1):

@@ -53,8 +53,8 @@ class Table:
         return replace(self, frame=frame, preparation=[*self.preparation, *([step] if step else [])])
 
     def with_rows(self, frame: pd.DataFrame) -> Table:
-        """Other rows of the same columns."""
-        return replace(self, frame=frame.reset_index(drop=True))
+        """Other rows of the same columns, whose types may be plainer now that some are gone."""
+        return replace(self, frame=frame.reset_index(drop=True).infer_objects())
 
     def with_column(self, **columns: Any) -> Table:
         """With columns that no transformer made: the preparation of what comes after begins here."""
@@ -126,14 +126,14 @@ def load(folder: Path) -> Value:
         ) from None
     kept = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if about.pop("kind") == "table":
-        frame = _missing_as_nan(feather.read_feather(folder / _TABLE))
+        frame = missing_as_nan(feather.read_feather(folder / _TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
     return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
 
 
-def _missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
+def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
     """Arrow gives None for a text that is missing, which scikit-learn's imputers do not know."""
-    for name in frame.columns[frame.dtypes == object]:
+    for name in frame.select_dtypes("object").columns:
         if (missing := frame[name].isna()).any():
             frame[name] = frame[name].mask(missing, np.nan)
     return frame

@@ -26,7 +26,8 @@ def apply(task: Task) -> Mapping[str, Value]:
     if model.task == "transformation":
         target = table.target if table.target not in features.columns else None
         changed = features if target is None else features.assign(**{target: table.labels})
-        return {"data": Table(changed, target, [*model.preparation, ("model", model.estimator)], model.columns)}
+        step = [*model.preparation, (f"{len(model.preparation) + 1}_applied", model.estimator)]
+        return {"data": Table(changed, target, step, model.columns)}
     predicted: dict[str, Any] = {PREDICTION: labels(model, features)}
     if task.parameters.get("probabilities", True) and hasattr(model.estimator, "predict_proba"):
         told = model.estimator.predict_proba(features)
@@ -56,7 +57,7 @@ def prepared(model: Model, table: Table) -> pd.DataFrame:
 
 _REMEDIES = {
     True: "tie rows as they were before the model's preparation",
-    False: "send the rows through the preparation that the model's went through (the ports 'test'), or tie the pipeline",
+    False: "send the rows through the preparation of the model's rows (the ports 'test'), or tie the pipeline",
 }
 """By whether the model prepares rows itself."""
 

@@ -40,26 +40,22 @@ def classification(task: Task) -> Outputs:
     features = applying.prepared(model, task.table())
     predicted = applying.labels(model, features)
     classes = model.estimator.classes_
-    average = task.parameters.get("average", "macro")
-    how = (
-        {"average": "binary", "pos_label": classes[1]}
-        if len(classes) == 2 and _known(true, classes)
-        else {"average": average}
-    )
-    scores = _scores_by_class(model.estimator, features)
-    told = _probabilities(model.estimator, features)
+    known = bool(true.isin(classes).all())
+    told = model.estimator.predict_proba(features) if hasattr(model.estimator, "predict_proba") else None
+    scores = _decisions(model.estimator, features) if told is None else told
+    how: dict[str, Any] = {"average": task.parameters.get("average", "macro")}
+    if len(classes) == 2 and known:
+        how = {"average": "binary", "pos_label": classes[1]}
     figures.table(
         _named_values(
             {
                 "accuracy": metrics.accuracy_score(true, predicted),
-                "balanced accuracy": _recall(true, predicted),
+                "balanced accuracy": metrics.balanced_accuracy_score(true, predicted),
                 "precision": metrics.precision_score(true, predicted, zero_division=0, **how),
                 "recall": metrics.recall_score(true, predicted, zero_division=0, **how),
                 "f1": metrics.f1_score(true, predicted, zero_division=0, **how),
                 "ROC AUC": _area(true, scores, classes),
-                "log loss": None
-                if told is None or not _known(true, classes)
-                else metrics.log_loss(true, told, labels=classes),
+                "log loss": None if told is None or not known else metrics.log_loss(true, told, labels=classes),
             }
         )
     )
@@ -227,23 +223,8 @@ def _named_values(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {"metric": list(values), "value": list(values.values())}
 
 
-def _known(true: pd.Series, classes: np.ndarray) -> bool:
-    """Whether the model has seen every class."""
-    return bool(true.isin(classes).all())
-
-
-def _recall(true: pd.Series, predicted: np.ndarray) -> float:
-    return float(metrics.recall_score(true, predicted, labels=true.unique(), average="macro", zero_division=0))
-
-
-def _probabilities(estimator: Any, features: pd.DataFrame) -> np.ndarray | None:
-    return estimator.predict_proba(features) if hasattr(estimator, "predict_proba") else None
-
-
-def _scores_by_class(estimator: Any, features: pd.DataFrame) -> np.ndarray | None:
-    """A column a class: the more, the more likely. None where an estimator only decides."""
-    if (found := _probabilities(estimator, features)) is not None:
-        return found
+def _decisions(estimator: Any, features: pd.DataFrame) -> np.ndarray | None:
+    """A column a class: the more, the more likely. None where an estimator does not tell."""
     if not hasattr(estimator, "decision_function"):
         return None
     decided: np.ndarray = estimator.decision_function(features)
@@ -252,19 +233,20 @@ def _scores_by_class(estimator: Any, features: pd.DataFrame) -> np.ndarray | Non
 
 def _area(true: pd.Series, scores: np.ndarray | None, classes: np.ndarray) -> float | None:
     """Of two classes that of the second, of more the mean of one against the rest. None where it is not defined."""
-    if scores is None or scores.shape[1] != len(classes):
+    if scores is None:
         return None
-    areas = [
-        metrics.roc_auc_score(true == name, scores[:, i])
-        for i, name in _against_the_rest(classes)
-        if 0 < int((true == name).sum()) < len(true)
-    ]
+    areas = [metrics.roc_auc_score(true == name, scores[:, i]) for i, name in _against_the_rest(true, classes)]
     return float(np.mean(areas)) if areas else None
 
 
-def _against_the_rest(classes: np.ndarray) -> list[tuple[int, Any]]:
-    """The classes that have a curve: of two the second, as the first's says the same."""
-    return [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
+def _against_the_rest(true: pd.Series, classes: np.ndarray) -> list[tuple[int, Any]]:
+    """The classes that have a curve: those that some of the rows have, but not all.
+
+    Of two it is the second, as the first's says the same.
+    """
+    told = [(1, classes[1])] if len(classes) == 2 else list(enumerate(classes))
+    counts = true.value_counts()
+    return [(i, name) for i, name in told if 0 < counts.get(name, 0) < len(true)]
 
 
 def _most_frequent(true: pd.Series, predicted: np.ndarray) -> list[Any]:
@@ -281,9 +263,8 @@ def _report(figures: Figures, true: pd.Series, predicted: np.ndarray, classes: l
 
 
 def _curves(figures: Figures, true: pd.Series, scores: np.ndarray, classes: np.ndarray) -> None:
-    there = [(i, name) for i, name in _against_the_rest(classes) if 0 < int((true == name).sum()) < len(true)]
-    frequent = set(true.value_counts().index[:MOST_CLASSES]) | {classes[1]}
-    there = [(i, name) for i, name in there if name in frequent and i < scores.shape[1]]
+    frequent = true.value_counts().index[:MOST_CLASSES]
+    there = [(i, name) for i, name in _against_the_rest(true, classes) if len(classes) == 2 or name in frequent]
     for title, curve, x_label, y_label in _CURVES:
         lines = {str(name): curve(true == name, scores[:, i]) for i, name in there}
         if len(classes) == 2:
@@ -345,11 +326,7 @@ def _plane(figures: Figures, rows: np.ndarray, found: np.ndarray, seed: int) -> 
     some = _some_rows(len(rows), seed)
     if min(rows.shape) < 2:
         return
-    at = (
-        PCA(n_components=2, random_state=seed)
-        .fit(StandardScaler().fit_transform(rows))
-        .transform(StandardScaler().fit(rows).transform(rows[some]))
-    )
+    at = PCA(n_components=2, random_state=seed).fit_transform(StandardScaler().fit_transform(rows))[some]
     figures.scatter("clusters", at[:, 0], at[:, 1], "component 1", "component 2", [str(name) for name in found[some]])
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_datetime64_any_dtype
 from sklearn.compose import ColumnTransformer
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401  without it the imputer cannot be imported
+from sklearn.model_selection import KFold, StratifiedKFold
 
 from app.visual.engine import checks, transformers
 from app.visual.engine.steps import Task, library_class
@@ -42,22 +44,39 @@ def texts(task: Task) -> Outputs:
     return transform(task, [(_name(made), made, columns)])
 
 
-def impute(task: Task) -> Outputs:
-    """SimpleImputer; columns of numbers and of others are filled apart, so that numbers stay numbers."""
+def encode_by_target(task: Task) -> Outputs:
+    """TargetEncoder, whose folds are shuffled with the run's seed."""
     table = task.table()
-    made = task.make()
-    of_numbers = checks.number_columns(table.features)
-    if made.strategy in ("mean", "median"):
-        columns = _chosen(task, of_numbers, "numbers")
-        if others := [name for name in columns if name not in of_numbers]:
-            raise NodeFailure(f"{checks.named(others)} are no numbers: take the strategy most_frequent or constant")
-        return transform(task, [("numbers", made, columns)])
-    columns = _chosen(task, [str(name) for name in table.features.columns], "values")
-    parts: list[tuple[str, Any, list[str]]] = [
-        ("numbers", _filling(task, float), [name for name in columns if name in of_numbers]),
-        ("others", _filling(task, str), [name for name in columns if name not in of_numbers]),
-    ]
-    return transform(task, [part for part in parts if part[2]])
+    columns = _chosen(task, checks.text_columns(table.features), "text")
+    count, folds, kind = task.parameters.get("cv", 5), KFold, "continuous"
+    if _is_classification(task):
+        classes = checks.classes(table)
+        checks.class_sizes(classes, count, f"{count} folds")
+        folds, kind = StratifiedKFold, "binary" if classes.nunique() == 2 else "multiclass"
+    made = task.make(cv=folds(count, shuffle=True, random_state=task.random_state), target_type=kind)
+    return transform(task, [(_name(made), made, columns)])
+
+
+def impute(task: Task) -> Outputs:
+    """SimpleImputer; columns of numbers and of texts are filled apart, so that numbers stay numbers."""
+    features, strategy = task.table().features, task.parameters.get("strategy", "mean")
+    of_numbers = [name for name in checks.number_columns(features) if not is_bool_dtype(features[name])]
+    of_texts = [] if strategy in ("mean", "median") else checks.text_columns(features)
+    columns = _chosen(task, of_numbers + of_texts, "values")
+    if others := [name for name in columns if name not in of_numbers + of_texts]:
+        raise NodeFailure(
+            f"{checks.named(others)} cannot be filled by the strategy {strategy}: texts can by most_frequent and "
+            f"constant, times and truths by none"
+        )
+    kinds = (("numbers", float, of_numbers), ("texts", str, of_texts))
+    return transform(
+        task,
+        [
+            (kind, _filling(task, read), chosen)
+            for kind, read, some in kinds
+            if (chosen := [name for name in columns if name in some])
+        ],
+    )
 
 
 def select_by_score(task: Task) -> Outputs:
@@ -83,13 +102,15 @@ def drop_columns(task: Task) -> Outputs:
     table = task.table()
     dropped = checks.feature_columns(table, task.parameters.get("columns", []))
     kept = [name for name in table.features.columns if name not in dropped]
+    if not kept:
+        raise NodeFailure("No column beside the target would be left: drop fewer")
     return transform(task, [("kept", "passthrough", kept)], remainder="drop")
 
 
 def date_parts(task: Task) -> Outputs:
     """Numbers out of times."""
     table = task.table()
-    times = [str(name) for name in table.features.columns if pd.api.types.is_datetime64_any_dtype(table.frame[name])]
+    times = [str(name) for name in table.features.columns if is_datetime64_any_dtype(table.frame[name])]
     columns = _chosen(task, times, "times")
     made = task.make()
     return transform(task, [(_name(made), made, columns)])

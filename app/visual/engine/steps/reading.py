@@ -42,7 +42,7 @@ def _read(task: Task) -> tuple[pd.DataFrame, str | None]:
 
 
 def _labelled(frame: pd.DataFrame, target: str) -> pd.DataFrame:
-    there = frame[frame[target].notna()]
+    there = frame[frame[target].notna()].infer_objects()
     if not len(there) and len(frame):
         raise NodeFailure(f"None of {len(frame)} rows has a value in the target '{target}': choose another target")
     return there
