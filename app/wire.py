@@ -19,7 +19,8 @@ def blank_is_absent(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """A validator: text that can be stored and sent again."""
     # PostgreSQL cannot store the one, nobody can encode the other: refused here, where the field can be named.
     if "\x00" in text:
         raise PydanticCustomError("nul", "contains the NUL character (U+0000); remove it")
@@ -53,7 +54,7 @@ def _within(bits: int) -> AfterValidator:
 
 Int32 = Annotated[int, _within(32), Field(json_schema_extra={"format": "int32"})]
 Int64 = Annotated[int, _within(64), Field(json_schema_extra={"format": "int64"})]
-Text = Annotated[str, AfterValidator(_storable)]
+Text = Annotated[str, AfterValidator(storable)]
 DateTime = Annotated[
     datetime,
     PlainSerializer(_iso_8601, return_type=str),

@@ -12,10 +12,13 @@ from app.visual.catalogue import Framework
 from app.visual.choices import FRAMEWORKS, Learning, Pattern, Status
 from app.visual.experiments.models import LONGEST_DESCRIPTION, LONGEST_NAME
 from app.visual.frameworks import lacking
-from app.wire import DateTime, Int64, OptionalInt32, Text, TextFilter, Wire
+from app.wire import DateTime, Int64, OptionalInt32, TextFilter, Wire, storable
 
-Name = Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME)]
-Description = Annotated[Text, StringConstraints(max_length=LONGEST_DESCRIPTION)]
+# The bounds first: they hold for what is left when the blanks around it are gone.
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME), AfterValidator(storable)
+]
+Description = Annotated[str, StringConstraints(max_length=LONGEST_DESCRIPTION), AfterValidator(storable)]
 
 
 def _port_types(text: str) -> str:

@@ -214,7 +214,8 @@ def unknown_columns(order: Sequence[Ready], read: Mapping[int, Sequence[str]]) -
             available = columns.get(node.inputs[table][0])
         else:
             available = None
-        columns[node.id] = available if node.component.keeps_columns else None
+        # Of what is read some columns may be chosen: those that are named must be among all.
+        columns[node.id] = available if node.component.keeps_columns or node.id in read else None
         if available is None:
             continue
         for parameter in node.component.parameters:

@@ -41,6 +41,10 @@ from app.wire import Int64
 
 router = APIRouter(prefix="/visualmodule", tags=["任务管理"], dependencies=[measured])
 
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The model.", "content": {"application/octet-stream": {}}}
+}
+
 JobPath = Annotated[Int64, Path(alias="jobId")]
 
 
@@ -73,14 +77,14 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
     return Answer(obj=LogView(id=query.job_id, content=content, offset=offset, is_end=is_end))
 
 
-@router.get("/job/download/model", response_class=FileResponse)
+@router.get("/job/download/model", response_class=FileResponse, responses=_FILE)
 async def download_model(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
     """下载任务模型: the estimator as skops, which ``skops.io.load`` reads."""
     file = await downloads.model_file(service, query, PortType.MODEL)
     return FileResponse(file, media_type="application/octet-stream", filename=f"model-{query.node_id}.skops")
 
 
-@router.get("/job/download/pipeline", response_class=FileResponse)
+@router.get("/job/download/pipeline", response_class=FileResponse, responses=_FILE)
 async def download_pipeline(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
     """下载任务工作流: the estimator with all that its rows went through before it, as skops."""
     file = await downloads.model_file(service, query, PortType.PIPELINE)
