@@ -7,11 +7,14 @@ ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from app.visual.engine.plan import write_json
+
+Values = Any
+"""Numbers or words in an order: a list, a range, an array or a column."""
 
 
 class Figures:
@@ -21,43 +24,41 @@ class Figures:
         self._path = path
         self.all: list[dict[str, Any]] = []
 
-    def curve(self, title: str, x: Sequence[Any], y: Sequence[float], x_label: str, y_label: str) -> None:
+    def curve(self, title: str, x: Values, y: Values, x_label: str, y_label: str) -> None:
         """One line."""
         self._add("curve", {"x": _plain(x), "y": _plain(y), "x_label": x_label, "y_label": y_label, "title": title})
 
-    def curves(
-        self, title: str, x: Sequence[Any], y: Mapping[str, Sequence[float]], x_label: str, y_label: str
-    ) -> None:
+    def curves(self, title: str, x: Values, y: Mapping[str, Values], x_label: str, y_label: str) -> None:
         """Several lines over the same ``x``."""
         lines = {name: _plain(values) for name, values in y.items()}
         self._add("multi_curve", {"x": _plain(x), "y": lines, "x_label": x_label, "y_label": y_label, "title": title})
 
-    def table(self, columns: Mapping[str, Sequence[Any]]) -> None:
+    def table(self, columns: Mapping[str, Values]) -> None:
         """Columns by their names."""
         self._add("table", {name: _plain(values) for name, values in columns.items()})
 
-    def confusion(self, labels: Sequence[Any], counts: Sequence[Sequence[int]]) -> None:
+    def confusion(self, labels: Values, counts: Values) -> None:
         """Rows are what is true, columns what was predicted."""
         rows = [_plain(row) for row in counts]
         self._add("confusion_matrix", {"labels": _plain(labels), "matrix": rows, "title": "confusion matrix"})
 
-    def bars(self, title: str, names: Sequence[Any], values: Sequence[float], errors: Sequence[float] = ()) -> None:
+    def bars(self, title: str, names: Values, values: Values, errors: Values = ()) -> None:
         """One bar a name, with its deviation where that is known."""
         data = {"x": _plain(names), "y": _plain(values), "title": title}
         self._add("bar", data | ({"error": _plain(errors)} if len(errors) else {}))
 
-    def histogram(self, title: str, edges: Sequence[float], counts: Sequence[int], x_label: str) -> None:
+    def histogram(self, title: str, edges: Values, counts: Values, x_label: str) -> None:
         """``counts`` between neighbouring ``edges``."""
         self._add("histogram", {"edges": _plain(edges), "counts": _plain(counts), "x_label": x_label, "title": title})
 
     def scatter(
         self,
         title: str,
-        x: Sequence[float],
-        y: Sequence[float],
+        x: Values,
+        y: Values,
         x_label: str,
         y_label: str,
-        groups: Sequence[Any] | None = None,
+        groups: Values | None = None,
     ) -> None:
         """Points, and which group each is of where there are groups."""
         data = {"x": _plain(x), "y": _plain(y), "x_label": x_label, "y_label": y_label, "title": title}
@@ -69,7 +70,7 @@ class Figures:
         write_json(self._path, self.all)
 
 
-def _plain(values: Sequence[Any]) -> list[Any]:
+def _plain(values: Values) -> list[Any]:
     """Values as JSON has them: no library's numbers, and nothing that is not a number (null stands for it)."""
     return [_one(value) for value in values]
 

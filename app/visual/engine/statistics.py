@@ -45,7 +45,7 @@ def _of_column(name: str, column: pd.Series) -> dict[str, Any]:
     return known
 
 
-def histogram(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def histogram(values: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Counts and the edges between them; one bin for values that are too close together for more."""
     try:
         return np.histogram(values, bins=_BINS)

@@ -14,7 +14,7 @@ OPERATIONS = ("add", "subtract", "multiply", "divide")
 KINDS = ("number", "text", "datetime")
 
 
-class _OfFrames(TransformerMixin, BaseEstimator):
+class _OfFrames(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learns nothing: the same rows always become the same."""
 
     def fit(self, X: pd.DataFrame, y: Any = None) -> Any:
@@ -22,7 +22,7 @@ class _OfFrames(TransformerMixin, BaseEstimator):
         self.n_features_in_ = len(X.columns)
         return self
 
-    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray[Any, Any]:
         raise NotImplementedError
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -44,7 +44,7 @@ class DateParts(_OfFrames):
                 made[f"{name}_{part}"] = getattr(times, part)
         return pd.DataFrame(made, index=X.index)
 
-    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray[Any, Any]:
         """One name a column and part."""
         return np.asarray([f"{name}_{part}" for name in self.feature_names_in_ for part in self.parts], dtype=object)
 
@@ -65,7 +65,7 @@ class Arithmetic(_OfFrames):
             right = right.replace(0.0, np.nan)
         return X.assign(**{self.name: getattr(np, self.operation)(left, right)})
 
-    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray[Any, Any]:
         """The names as they are, and the new one."""
         return np.asarray([*self.feature_names_in_, self.name], dtype=object)
 
@@ -93,6 +93,6 @@ class ChangeType(_OfFrames):
             )
         return changed
 
-    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> np.ndarray[Any, Any]:
         """The names as they are."""
         return np.asarray(self.feature_names_in_, dtype=object)

@@ -124,7 +124,7 @@ def load(folder: Path) -> Value:
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
-    kept = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
+    kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if about.pop("kind") == "table":
         frame = missing_as_nan(feather.read_feather(folder / _TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)

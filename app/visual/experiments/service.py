@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -106,8 +107,8 @@ async def page(session: AsyncSession, query: ExperimentQuery) -> tuple[Sequence[
         .group_by(col(VisualJob.experiment_id))
         .subquery()
     )
-    wanted = [
-        Experiment.del_flag == 1,
+    wanted: list[ColumnElement[bool]] = [
+        col(Experiment.del_flag) == 1,
         *containing(Experiment.name, query.name),
         *equal(Experiment.pattern, query.pattern),
         *has_status(query.status, newest.c.run_id),

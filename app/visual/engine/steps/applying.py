@@ -62,7 +62,7 @@ _REMEDIES = {
 """By whether the model prepares rows itself."""
 
 
-def labels(model: Model, features: pd.DataFrame) -> np.ndarray:
+def labels(model: Model, features: pd.DataFrame) -> np.ndarray[Any, Any]:
     """The model's prediction for prepared rows."""
     if not hasattr(model.estimator, "predict"):
         name = type(model.estimator).__name__
@@ -70,5 +70,5 @@ def labels(model: Model, features: pd.DataFrame) -> np.ndarray:
             f"{name} only finds clusters among the rows that it is fitted on: use its port 'data', which has them, "
             f"or take k-means or a Gaussian mixture"
         )
-    found: np.ndarray = model.estimator.predict(features)
+    found: np.ndarray[Any, Any] = model.estimator.predict(features)
     return found

@@ -195,7 +195,7 @@ _SCORES: Mapping[str, Sequence[str]] = {
 """Task -> what is told of its models, the main one first."""
 
 
-def _told(name: str, values: np.ndarray) -> np.ndarray:
+def _told(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Errors as such: scikit-learn has them negative, so that more is always better."""
     return -values if name.startswith("neg_") else values
 
@@ -223,15 +223,15 @@ def _named_values(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {"metric": list(values), "value": list(values.values())}
 
 
-def _decisions(estimator: Any, features: pd.DataFrame) -> np.ndarray | None:
+def _decisions(estimator: Any, features: pd.DataFrame) -> np.ndarray[Any, Any] | None:
     """A column a class: the more, the more likely. None where an estimator does not tell."""
     if not hasattr(estimator, "decision_function"):
         return None
-    decided: np.ndarray = estimator.decision_function(features)
+    decided: np.ndarray[Any, Any] = estimator.decision_function(features)
     return np.column_stack([-decided, decided]) if decided.ndim == 1 else decided
 
 
-def _area(true: pd.Series, scores: np.ndarray | None, classes: np.ndarray) -> float | None:
+def _area(true: pd.Series, scores: np.ndarray[Any, Any] | None, classes: np.ndarray[Any, Any]) -> float | None:
     """Of two classes that of the second, of more the mean of one against the rest. None where it is not defined."""
     if scores is None:
         return None
@@ -239,7 +239,7 @@ def _area(true: pd.Series, scores: np.ndarray | None, classes: np.ndarray) -> fl
     return float(np.mean(areas)) if areas else None
 
 
-def _against_the_rest(true: pd.Series, classes: np.ndarray) -> list[tuple[int, Any]]:
+def _against_the_rest(true: pd.Series, classes: np.ndarray[Any, Any]) -> list[tuple[int, Any]]:
     """The classes that have a curve: those that some of the rows have, but not all.
 
     Of two it is the second, as the first's says the same.
@@ -249,12 +249,12 @@ def _against_the_rest(true: pd.Series, classes: np.ndarray) -> list[tuple[int, A
     return [(i, name) for i, name in told if 0 < counts.get(name, 0) < len(true)]
 
 
-def _most_frequent(true: pd.Series, predicted: np.ndarray) -> list[Any]:
+def _most_frequent(true: pd.Series, predicted: np.ndarray[Any, Any]) -> list[Any]:
     counts = pd.Series(np.concatenate([true.to_numpy(), predicted])).value_counts()
     return sorted(counts.index[:MOST_CLASSES])
 
 
-def _report(figures: Figures, true: pd.Series, predicted: np.ndarray, classes: list[Any]) -> None:
+def _report(figures: Figures, true: pd.Series, predicted: np.ndarray[Any, Any], classes: list[Any]) -> None:
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         true, predicted, labels=classes, zero_division=0
     )
@@ -262,7 +262,7 @@ def _report(figures: Figures, true: pd.Series, predicted: np.ndarray, classes: l
     figures.table({"class": names, "precision": precision, "recall": recall, "f1": f1, "rows": support})
 
 
-def _curves(figures: Figures, true: pd.Series, scores: np.ndarray, classes: np.ndarray) -> None:
+def _curves(figures: Figures, true: pd.Series, scores: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> None:
     frequent = true.value_counts().index[:MOST_CLASSES]
     there = [(i, name) for i, name in _against_the_rest(true, classes) if len(classes) == 2 or name in frequent]
     for title, curve, x_label, y_label in _CURVES:
@@ -276,29 +276,33 @@ def _curves(figures: Figures, true: pd.Series, scores: np.ndarray, classes: np.n
             figures.curves(f"{title}, one class against the rest", GRID, read, x_label, y_label)
 
 
-def _roc(positive: pd.Series, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _roc(positive: pd.Series, scores: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     false_rate, true_rate, _ = metrics.roc_curve(positive, scores)
     return false_rate, true_rate
 
 
-def _precision_recall(positive: pd.Series, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _precision_recall(
+    positive: pd.Series, scores: np.ndarray[Any, Any]
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     precision, recall, _ = metrics.precision_recall_curve(positive, scores)
     return recall[::-1], precision[::-1]
 
 
-_CURVES: Sequence[tuple[str, Callable[[pd.Series, np.ndarray], tuple[np.ndarray, np.ndarray]], str, str]] = (
+_CURVES: Sequence[
+    tuple[str, Callable[[pd.Series, np.ndarray[Any, Any]], tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]], str, str]
+] = (
     ("ROC curve", _roc, "false positive rate", "true positive rate"),
     ("precision-recall curve", _precision_recall, "recall", "precision"),
 )
 
 
-def _some_rows(count: int, seed: int) -> np.ndarray:
+def _some_rows(count: int, seed: int) -> np.ndarray[Any, Any]:
     if count <= MOST_POINTS:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, MOST_POINTS, replace=False))
 
 
-def _clustered(task: Task) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(task: Task) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Rows as numbers, and the cluster of each: the table's own column, or what the model says."""
     table = task.table()
     model = task.model() if "model" in task.inputs else None
@@ -315,14 +319,14 @@ def _clustered(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return features.to_numpy(dtype=float), applying.labels(model, features)
 
 
-def _silhouette(rows: np.ndarray, found: np.ndarray, sampled: Mapping[str, Any]) -> float | None:
+def _silhouette(rows: np.ndarray[Any, Any], found: np.ndarray[Any, Any], sampled: Mapping[str, Any]) -> float | None:
     try:
         return float(metrics.silhouette_score(rows, found, **(sampled if len(found) > MOST_COMPARED else {})))
     except ValueError:
         return None  # the rows that were chosen are all of one cluster
 
 
-def _plane(figures: Figures, rows: np.ndarray, found: np.ndarray, seed: int) -> None:
+def _plane(figures: Figures, rows: np.ndarray[Any, Any], found: np.ndarray[Any, Any], seed: int) -> None:
     some = _some_rows(len(rows), seed)
     if min(rows.shape) < 2:
         return

@@ -32,7 +32,7 @@ def cluster(task: Task) -> Mapping[str, Value]:
     """Fit a clustering; its rows come out with the cluster of each. The target has no part in it."""
     table = task.table()
     estimator = task.make()
-    wanted = getattr(estimator, "n_clusters", None) or getattr(estimator, "n_components", 1)
+    wanted: int = getattr(estimator, "n_clusters", None) or getattr(estimator, "n_components", None) or 1
     if wanted > len(table.frame):
         raise NodeFailure(f"{len(table.frame)} rows are too few for {wanted} clusters: take fewer clusters")
     fitted = fit(task, "clustering", None, estimator)
@@ -69,7 +69,7 @@ def _draw(task: Task, estimator: Any, features: list[str] | Any) -> None:
         task.figures("model").bars("feature weights", [features[i] for i in first], weights[first])
 
 
-def _weights(estimator: Any) -> np.ndarray | None:
+def _weights(estimator: Any) -> np.ndarray[Any, Any] | None:
     for name in ("feature_importances_", "coef_"):
         # Kernels other than the linear one have no coefficients, and say so by an AttributeError.
         if (found := getattr(estimator, name, None)) is not None and isinstance(found, np.ndarray):

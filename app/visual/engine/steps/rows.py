@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ def sample(task: Task) -> Outputs:
 def sample_by_class(task: Task) -> Outputs:
     """The same share of the rows of each class, and one row at least."""
     table = task.table()
-    by = checks.columns(table.frame, [task.parameters.get("by") or table.labels.name])[0]
+    by = checks.columns(table.frame, [str(task.parameters.get("by") or table.labels.name)])[0]
     share = task.parameters.get("frac", 0.5)
     return _by_class(
         table, table.frame[by], lambda sizes: {name: max(1, round(n * share)) for name, n in sizes.items()}, task
@@ -118,7 +119,7 @@ def encode_labels(task: Task) -> Outputs:
     return outputs
 
 
-def _encoded(table: Table, codes: np.ndarray) -> Table:
+def _encoded(table: Table, codes: np.ndarray[Any, Any]) -> Table:
     return replace(table, frame=table.frame.assign(**{str(table.target): codes}))
 
 
