@@ -59,7 +59,6 @@ def upgrade() -> None:
         sa.Column("info", sa.JSON(), nullable=False),
         sa.Column("attributes", sa.JSON(), nullable=False),
         sa.Column("edges", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["visual_job.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("ix_visual_node_job_id", "visual_node", ["job_id"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey
+from sqlalchemy import JSON, BigInteger
 from sqlmodel import Field, SQLModel
 
 from app.database import Audited
@@ -40,7 +40,7 @@ class GraphNode(SQLModel, table=True):
         default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
     )
     job_id: int = Field(
-        sa_type=BigInteger, sa_column_args=[ForeignKey("visual_job.id", ondelete="CASCADE")], index=True
+        sa_type=BigInteger, index=True
     )
     top: int
     left: int
