@@ -864,6 +864,7 @@ class Supervisor:
             attempts=run.attempts,
             since_attempt_s=(now - (run.submitted_at or now)) / 1000,
             same_incarnation=not (run.incarnation and what.incarnation) or run.incarnation == what.incarnation,
+            goes_on=run.continues,
             grace_s=self.pace.grace_s,
         )
 
