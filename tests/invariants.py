@@ -160,8 +160,13 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
 def _check_recovery(facts: Facts, run: Run, before: Run) -> None:
     policy = Policy.in_spec(before.spec)
     refused = before.recovery is not None and before.state is State.FAILED and before.started_at is None
-    assert before.state in policy.of or refused, f"{_name(run)} follows {_name(before)}, {before.state}, by itself"
-    assert before.desired is Desired.RUNNING, f"{_name(run)} was started again, and {_name(before)} was to stop"
+    restarted = before.successor is not None
+    assert before.state in policy.of or refused or restarted, (
+        f"{_name(run)} follows {_name(before)}, {before.state}, by itself"
+    )
+    assert before.desired is Desired.RUNNING or restarted, (
+        f"{_name(run)} was started again, and {_name(before)} was to stop"
+    )
     restore, begun = run.spec.get("restore"), run.state is not State.CREATED and run.attempts > 0
     if begun and restore is None:
         assert policy.without_state, f"{_name(run)} was started again without state"

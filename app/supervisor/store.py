@@ -829,22 +829,29 @@ class Store:
         if run.successor is None:
             return
         spec = run.successor
+        why: str | None = None
+        looked_for: dict[str, Any] = {}
+        told = spec.get("restore") or "nothing, without state"
         if run.state is State.CANCELED and run.stop_mode is not StopMode.CANCEL:
-            why: str | None = "it was canceled by somebody else"
-        elif "restore" in spec:
-            why = None
-        else:
+            why = "it was canceled by somebody else"
+        elif "restore" not in spec:
             left = await self._left_by(session, run)
-            why = None if left else f"it was {run.state.lower()} without a savepoint or checkpoint that is known"
-            spec = {**spec, "restore": next(iter(left), None), **({"restore_others": left[1:]} if left[1:] else {})}
+            if left:
+                told = left[0]
+                spec = {**spec, "restore": left[0], **({"restore_others": left[1:]} if left[1:] else {})}
+            elif run.state is State.FINISHED:
+                why = "it was finished without a savepoint that is known"
+            else:
+                # It may have made checkpoints that nobody noted: the new run looks for them when it has its turn.
+                looked_for, told = {"recovery": 1}, "what is found of it"
         if why is not None:
             run.reason = f"Not restarted: {why}. {run.reason or ''}".strip()
             self._tell(session, run, "restart", run.reason)
             return
-        following_run = queue.successor_of(run, spec)
+        following_run = queue.successor_of(run, spec, **looked_for)
         session.add(following_run)
         await session.flush()
-        self._tell(session, following_run, "created", f"goes on from {spec['restore'] or 'nothing, without state'}")
+        self._tell(session, following_run, "created", f"goes on from {told}")
 
     async def _left_by(self, session: AsyncSession, run: Run) -> list[str]:
         """The newest states that a run which has ended left behind, or else what it went on from itself.
