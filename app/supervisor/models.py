@@ -87,8 +87,7 @@ class Run(SQLModel, table=True):
     continues: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     """It was written when another run ended, whose slots it goes on with: it is ahead of all that are new."""
     recovery: int | None = None
-    """It stands in for a run that was lost, and looks for the state to go on from: which attempt that is, from 1, among
-    those of late."""
+    """It stands in for a run that was lost: which attempt that is, from 1, among those of late."""
     not_before: int | None = Field(default=None, sa_type=BigInteger)
     """It is not started before this moment."""
 

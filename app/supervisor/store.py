@@ -830,7 +830,6 @@ class Store:
             return
         spec = run.successor
         why: str | None = None
-        looked_for: dict[str, Any] = {}
         told = spec.get("restore") or "nothing, without state"
         if run.state is State.CANCELED and run.stop_mode is not StopMode.CANCEL:
             why = "it was canceled by somebody else"
@@ -842,26 +841,26 @@ class Store:
             elif run.state is State.FINISHED:
                 why = "it was finished without a savepoint that is known"
             else:
-                # It may have made checkpoints that nobody noted: the new run looks for them when it has its turn.
-                looked_for, told = {"recovery": 1}, "what is found of it"
+                told = "the newest state that is found of it"  # when it has its turn
         if why is not None:
             run.reason = f"Not restarted: {why}. {run.reason or ''}".strip()
             self._tell(session, run, "restart", run.reason)
             return
-        following_run = queue.successor_of(run, spec, **looked_for)
+        following_run = queue.successor_of(run, spec)
         session.add(following_run)
         await session.flush()
         self._tell(session, following_run, "created", f"goes on from {told}")
 
     async def _left_by(self, session: AsyncSession, run: Run) -> list[str]:
-        """The newest states that a run which has ended left behind, or else what it went on from itself.
+        """The newest states that a run which has ended left behind; none where that is to be looked for.
 
         Which of a savepoint and a checkpoint is newer is for the submission to find out, which sees their files: the
-        checkpoint that was noted last may have been followed by others.
+        checkpoint that was noted last may have been followed by others. Where none was noted there may be some all the
+        same, whose transactions were committed: going on from anything older would write rows twice.
         """
         if run.savepoint is not None:
             return [run.savepoint]
-        if run.state is State.FINISHED:
+        if run.state is State.FINISHED or run.checkpoint is None:
             return []
         made = await session.exec(
             select(Savepoint)
@@ -874,8 +873,7 @@ class Store:
             .limit(1)
         )
         newest = made.first()
-        left = [path for path in (run.checkpoint, newest and newest.path) if path]
-        return left or [path for path in (run.spec.get("restore"),) if path]
+        return [path for path in (run.checkpoint, newest and newest.path) if path]
 
     # Observations
 
