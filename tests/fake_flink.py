@@ -565,6 +565,11 @@ class FakeClusters(Clusters):
         super().__init__(TIMEOUT_S)
         self._flink = flink
 
+    def forget(self) -> None:
+        """What was learnt of the double of another world."""
+        for cluster in self._known.values():
+            cluster._incarnation = None
+
     def at(self, address: str) -> Cluster:
         if address in self._known:
             return self._known[address]

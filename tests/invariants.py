@@ -129,7 +129,8 @@ def a_complete_savepoint_is_there(facts: Facts) -> None:
 def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
     """The run that follows one that was stopped goes on from that stop's savepoint: the state in which it stopped.
 
-    One that follows a run that failed or was lost goes on from a checkpoint of it, or from a savepoint of the subject.
+    One that follows a run that failed or was lost goes on from a checkpoint of it, from a savepoint of the subject, or
+    from where that run went on from.
     """
     by_id = {run.id: run for run in facts.runs}
     for run in facts.runs:
@@ -149,15 +150,24 @@ def a_restart_goes_on_from_the_last_state(facts: Facts) -> None:
             continue
         made = {savepoint.path for savepoint in facts.savepoints if savepoint.subject == run.subject}
         assert restore or not (before.checkpoint or before.savepoint), f"{_name(run)} begins from nothing"
-        assert restore is None or restore in made or f"/checkpoints/{before.external_id}/" in restore, (
+        own = f"/checkpoints/{before.external_id}/"
+        # Only one that made no checkpoint, noted or not, left behind what it went on from itself.
+        inherited = restore == before.spec.get("restore") and not any(own in path for path in facts.flink.disk)
+        assert restore is None or restore in made or inherited or own in restore, (
             f"{_name(run)} follows {_name(before)} and goes on from {restore}"
         )
 
 
 def _check_recovery(facts: Facts, run: Run, before: Run) -> None:
     policy = Policy.in_spec(before.spec)
-    assert before.state in policy.of, f"{_name(run)} follows {_name(before)}, which is {before.state}, by itself"
-    assert before.desired is Desired.RUNNING, f"{_name(run)} was started again, and {_name(before)} was to stop"
+    refused = before.recovery is not None and before.state is State.FAILED and before.started_at is None
+    restarted = before.successor is not None
+    assert before.state in policy.of or refused or restarted, (
+        f"{_name(run)} follows {_name(before)}, {before.state}, by itself"
+    )
+    assert before.desired is Desired.RUNNING or restarted, (
+        f"{_name(run)} was started again, and {_name(before)} was to stop"
+    )
     restore, begun = run.spec.get("restore"), run.state is not State.CREATED and run.attempts > 0
     if begun and restore is None:
         assert policy.without_state, f"{_name(run)} was started again without state"

@@ -45,6 +45,8 @@ from tests.simulation import BEGAN_S, Clock, SimulatedDatabase, SimulatedLoop
 
 T = TypeVar("T")
 
+_OURS = ("app.supervisor.", "stream_jobs.rest")
+
 PACE = Pace(tick_s=2.0)
 """Half as many ticks as usual: most of the time of a simulation goes into them."""
 
@@ -115,6 +117,7 @@ class World:
         self.loop = SimulatedLoop()
         self.loop.set_task_factory(_new_task)
         self.clock = Clock(self.loop)
+        _clusters.forget()
         self.flink = _flink = FakeFlink(self.loop, random.Random(seed + 1))
         self.turn = asyncio.Lock()
         self.replicas: dict[int, Replica] = {}
@@ -126,7 +129,7 @@ class World:
 
     @contextmanager
     def _patched(self) -> Iterator[None]:
-        """The supervisor's modules have the world's time, its tokens and its way to die."""
+        """The supervisor's modules, and what asks Flink, have the world's time, its tokens and its way to die."""
         doubles: tuple[tuple[str, object, object], ...] = (
             ("time", time, SimpleNamespace(monotonic=self.clock.monotonic)),
             ("secrets", secrets, SimpleNamespace(token_hex=self._token)),
@@ -136,7 +139,7 @@ class World:
             patched.enter_context(patch("app.ids._generator", Generator(1, 2**62, self.clock.epoch_ms)))
             for name, module in list(sys.modules.items()):
                 for attribute, real, double in doubles:
-                    if name.startswith("app.supervisor.") and getattr(module, attribute, None) is real:
+                    if name.startswith(_OURS) and getattr(module, attribute, None) is real:
                         patched.enter_context(patch.object(module, attribute, double))
             yield
 

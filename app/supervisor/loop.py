@@ -771,7 +771,7 @@ class Supervisor:
         Returns the run if it is to be started; what else follows is done here.
         """
         before = await self._store.stood_in_for(run)
-        if not before:
+        if not before and "restore" in run.spec:
             return run
         held = (await self._store.hold_one(run.id)).runs
         if not held or held[0].state is not State.CREATED:
@@ -788,7 +788,7 @@ class Supervisor:
                 crash_point("recovery.found")
                 self._announce(run.id, await self._store.adopt(run, lost, what, runner.place(lost), incarnation))
                 return None
-        if run.recovery is None or "restore" in run.spec:
+        if "restore" in run.spec:
             return run
         chosen, passed_over = await self._choose_state(runner, run)
         told = f" Not usable: {'; '.join(passed_over)}." if passed_over else ""
@@ -871,6 +871,7 @@ class Supervisor:
             attempts=run.attempts,
             since_attempt_s=(now - (run.submitted_at or now)) / 1000,
             same_incarnation=not (run.incarnation and what.incarnation) or run.incarnation == what.incarnation,
+            goes_on=run.continues,
             grace_s=self.pace.grace_s,
         )
 

@@ -116,14 +116,14 @@ class Source:
 
 
 async def sources(session: AsyncSession, run: Run) -> Sequence[Source]:
-    """What a run that stands in for others may go on from, the best first.
+    """What a run that goes on from others may begin with, the best first: those it stands in for, or the one before.
 
     Of each of those runs the newest checkpoint, then its savepoints, then what it went on from itself. A checkpoint
     comes before a savepoint: its transactions were committed, and what comes before it would be written twice.
     """
     found: list[Source] = []
     runs = list(await stood_in_for(session, run))
-    if runs and (first := runs[-1]).predecessor_id is not None:
+    if (first := runs[-1] if runs else run).predecessor_id is not None:
         restarted = await session.get(Run, first.predecessor_id)
         runs += [restarted] if restarted is not None else []
     for one in runs:

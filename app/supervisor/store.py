@@ -852,14 +852,19 @@ class Store:
         if run.successor is None:
             return
         spec = run.successor
+        why: str | None = None
+        told = spec.get("restore") or "nothing, without state"
         if run.state is State.CANCELED and run.stop_mode is not StopMode.CANCEL:
-            why: str | None = "it was canceled by somebody else"
-        elif "restore" in spec:
-            why = None
-        else:
+            why = "it was canceled by somebody else"
+        elif "restore" not in spec:
             left = await self._left_by(session, run)
-            why = None if left else f"it was {run.state.lower()} without a savepoint or checkpoint that is known"
-            spec = {**spec, "restore": next(iter(left), None), **({"restore_others": left[1:]} if left[1:] else {})}
+            if left:
+                told = left[0]
+                spec = {**spec, "restore": left[0], **({"restore_others": left[1:]} if left[1:] else {})}
+            elif run.state is State.FINISHED:
+                why = "it was finished without a savepoint that is known"
+            else:
+                told = "the newest state that is found of it"  # when it has its turn
         if why is not None:
             run.reason = f"Not restarted: {why}. {run.reason or ''}".strip()
             self._tell(session, run, "restart", run.reason)
@@ -867,17 +872,18 @@ class Store:
         following_run = queue.successor_of(run, spec)
         session.add(following_run)
         await session.flush()
-        self._tell(session, following_run, "created", f"goes on from {spec['restore'] or 'nothing, without state'}")
+        self._tell(session, following_run, "created", f"goes on from {told}")
 
     async def _left_by(self, session: AsyncSession, run: Run) -> list[str]:
-        """The newest states that a run which has ended left behind, or else what it went on from itself.
+        """The newest states that a run which has ended left behind; none where that is to be looked for.
 
         Which of a savepoint and a checkpoint is newer is for the submission to find out, which sees their files: the
-        checkpoint that was noted last may have been followed by others.
+        checkpoint that was noted last may have been followed by others. Where none was noted there may be some all the
+        same, whose transactions were committed: going on from anything older would write rows twice.
         """
         if run.savepoint is not None:
             return [run.savepoint]
-        if run.state is State.FINISHED:
+        if run.state is State.FINISHED or run.checkpoint is None:
             return []
         made = await session.exec(
             select(Savepoint)
@@ -890,8 +896,7 @@ class Store:
             .limit(1)
         )
         newest = made.first()
-        left = [path for path in (run.checkpoint, newest and newest.path) if path]
-        return left or [path for path in (run.spec.get("restore"),) if path]
+        return [path for path in (run.checkpoint, newest and newest.path) if path]
 
     # Observations
 

@@ -148,6 +148,8 @@ class Verdict(StrEnum):
 
 MAX_ATTEMPTS = 3
 """Submissions without a known outcome before a run is given up: a statement that kills every planner ends here."""
+MAX_ATTEMPTS_TO_GO_ON = 8
+"""The same of a run that goes on from another, for two minutes: it has run before, so it is the moment's fault."""
 
 
 def on_unknown_submission(
@@ -156,6 +158,7 @@ def on_unknown_submission(
     attempts: int,
     since_attempt_s: float,
     same_incarnation: bool,
+    goes_on: bool,
     grace_s: float,
 ) -> Verdict:
     """Decide on a run in SUBMITTING that is not known outside and is not being submitted by this process.
@@ -170,7 +173,7 @@ def on_unknown_submission(
         return Verdict.LOST
     if desired is Desired.STOPPED:
         return Verdict.CANCELED if since_attempt_s >= grace_s else Verdict.WAIT
-    if attempts >= MAX_ATTEMPTS:
+    if attempts >= (MAX_ATTEMPTS_TO_GO_ON if goes_on else MAX_ATTEMPTS):
         return Verdict.FAILED if since_attempt_s >= grace_s else Verdict.WAIT
     return Verdict.SUBMIT if since_attempt_s >= backoff_s(attempts) else Verdict.WAIT
 

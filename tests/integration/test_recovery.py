@@ -145,15 +145,47 @@ async def test_given_a_lost_job_that_is_back_and_holds_all_slots_then_its_stand_
     assert world.outside.ever() == 1
 
 
+async def asked_to_restart(world: World, **spec: Any) -> None:
+    """A restart is asked for, and the job cannot be stopped."""
+    world.outside.fail_stops("the line is bad")
+    async with world.database.write() as session:
+        await request_restart(session, "job:1", spec)
+    await world.ticks()
+
+
+@pytest.mark.parametrize("end", [State.LOST, State.FAILED])
+async def test_given_a_restart_of_a_job_that_ends_before_a_checkpoint_was_noted_then_its_newest_one_is_looked_for(
+    world: World, end: State
+) -> None:
+    run = await running(world, version=1)  # its checkpoint is there, and was not noted
+    await asked_to_restart(world, version=2)
+    if end is State.LOST:
+        world.outside.restart()
+    else:
+        world.outside.becomes(Seen.FAILED)
+    await world.ticks(4)
+
+    after = await world.newest()
+    assert ((await world.now(run)).state, after.predecessor_id, after.state) == (end, run.id, State.RUNNING)
+    assert (after.spec["version"], after.spec["restore"]) == (2, "/checkpoints/chk-7")
+
+
+async def test_given_a_restart_of_a_job_that_is_lost_without_any_state_then_that_is_said(world: World) -> None:
+    await running(world, None, version=1)
+    await asked_to_restart(world, version=2)
+    world.outside.restart()
+    await world.ticks(4)
+
+    after = await world.newest()
+    assert after.state is State.FAILED
+    assert (after.reason or "").startswith("Not started again: there is no state to go on from.")
+
+
 async def test_given_a_restart_of_a_job_that_seems_lost_when_it_is_back_then_it_goes_on_as_before(world: World) -> None:
     world.outside.has_slots(2)
     run = await running(world, slots=2, version=1)
     await world.change(run, checkpoint="/checkpoints/chk-7")
-    world.outside.fail_stops("the line is bad")
-    queue = {"place": "outside", "slots": 2}
-    async with world.database.write() as session:
-        await request_restart(session, "job:1", {"version": 2, "queue": queue})
-    await world.ticks()
+    await asked_to_restart(world, version=2, queue={"place": "outside", "slots": 2})
     world.outside.restart()
     world.outside.has_slots(0)
     await world.ticks(4)

@@ -8,6 +8,7 @@ from app.supervisor.transitions import (
     ALLOWED,
     ENDED,
     MAX_ATTEMPTS,
+    MAX_ATTEMPTS_TO_GO_ON,
     Desired,
     Seen,
     State,
@@ -76,12 +77,14 @@ def _verdict(
     attempts: int = 1,
     since_attempt_s: float = 100.0,
     same_incarnation: bool = True,
+    goes_on: bool = False,
 ) -> Verdict:
     return on_unknown_submission(
         desired=desired,
         attempts=attempts,
         since_attempt_s=since_attempt_s,
         same_incarnation=same_incarnation,
+        goes_on=goes_on,
         grace_s=30.0,
     )
 
@@ -114,6 +117,11 @@ def test_given_a_stop_request_then_a_submission_that_may_still_arrive_is_waited_
 def test_given_attempts_that_all_led_to_nothing_then_the_run_fails_at_last() -> None:
     assert _verdict(attempts=MAX_ATTEMPTS, since_attempt_s=29.0) is Verdict.WAIT
     assert _verdict(attempts=MAX_ATTEMPTS, since_attempt_s=30.0) is Verdict.FAILED
+
+
+def test_given_a_run_that_goes_on_from_another_then_it_is_tried_for_longer() -> None:
+    assert _verdict(attempts=MAX_ATTEMPTS, goes_on=True) is Verdict.SUBMIT
+    assert _verdict(attempts=MAX_ATTEMPTS_TO_GO_ON, since_attempt_s=30.0, goes_on=True) is Verdict.FAILED
 
 
 def test_waiting_doubles_up_to_a_minute() -> None:

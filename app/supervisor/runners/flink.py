@@ -449,7 +449,11 @@ class FlinkRunner:
         token = run.stop_token
         report = await self._under_token(cluster, run, token, ask)
         if report.outcome is Outcome.FAILED and "FlinkJobNotFoundException" in (report.cause or ""):
-            return Report(Outcome.UNDER_WAY)  # it ended meanwhile: observing tells how
+            # It may have ended meanwhile: observing tells how. Or the JobManager had not recovered it yet when it was
+            # asked, and says so of this attempt for as long as it remembers it: then another one is needed.
+            if SEEN.get(await cluster.status(run.external_id)) in _ENDS:
+                return Report(Outcome.UNDER_WAY)
+            return replace(report, passing=True)
         return report
 
     async def _under_token(
