@@ -62,3 +62,5 @@ _PRESETS: Mapping[str, Callable[[], tuple[pd.DataFrame, str]]] = {
     "diabetes": _small("load_diabetes"),
     "flights": flights,
 }
+
+NAMES = tuple(_PRESETS)
