@@ -50,8 +50,8 @@ def _tensor(column: pd.Series, kind: str) -> np.ndarray[Any, Any]:
     if kind == "string":
         return column.fillna("").to_numpy(dtype=object).reshape(-1, 1)
     if kind == "time":
-        since = (column - pd.Timestamp(0)) / pd.Timedelta(milliseconds=1)
-        return since.to_numpy(dtype=float).reshape(-1, 1)
+        moments = column.to_numpy(dtype="datetime64[ms]")
+        return np.where(np.isnat(moments), np.nan, moments.astype(np.int64).astype(float)).reshape(-1, 1)
     return column.to_numpy(dtype={"double": float, "int64": np.int64, "bool": bool}[kind]).reshape(-1, 1)
 
 
@@ -340,3 +340,13 @@ def test_given_a_converted_model_when_checked_then_it_is_valid_onnx(tmp_path: Pa
     rows = numbers("classification")
     model = fitted(tmp_path, "hist_gradient_boosting_classifier", rows, min_samples_leaf=3)
     onnx.checker.check_model(onnx.load_from_string(to_onnx(model, ORIGIN, rows.features)), full_check=True)
+
+
+def test_given_terms_that_cancel_each_other_when_converted_then_rounding_is_no_reason_to_refuse() -> None:
+    chance = np.random.default_rng(SEED)
+    frame = pd.DataFrame({"x": chance.normal(size=50) * 1e6, "z": chance.normal(size=50)})
+    rows = frame.assign(y=frame["x"])
+    linear = LinearRegression().fit(rows, frame["z"])
+    linear.coef_ = np.asarray([1e6, 1.0, -1e6])
+    model = Model(linear, "regression", list(rows.columns), "t", columns=values.types_of(rows))
+    assert len(to_onnx(model, ORIGIN, rows)) > 0

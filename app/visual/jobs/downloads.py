@@ -71,9 +71,10 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         "seed": seed,
         "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
     }
-    return await run_engine(
+    return await _run_engine(
         *("app.visual.engine.script", "--format", query.format),
         given=json.dumps(graph).encode(),
+        field="graph",
         doing="The program could not be written",
     )
 
@@ -111,8 +112,13 @@ async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
 async def _export(folder: Path, file: Path, more: Sequence[str]) -> None:
     made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        await run_engine(
-            "app.visual.engine.export", str(folder), str(made), *more, doing="The model could not be written"
+        await _run_engine(
+            "app.visual.engine.export",
+            str(folder),
+            str(made),
+            *more,
+            field="format",
+            doing="The model could not be written",
         )
         await asyncio.to_thread(os.replace, made, file)
     except FileNotFoundError:
@@ -121,11 +127,11 @@ async def _export(folder: Path, file: Path, more: Sequence[str]) -> None:
         await asyncio.to_thread(made.unlink, missing_ok=True)
 
 
-async def run_engine(module: str, *arguments: str, given: bytes = b"", doing: str) -> bytes:
+async def _run_engine(module: str, *arguments: str, given: bytes = b"", field: str, doing: str) -> bytes:
     """What a process of the engine's writes to its standard output; ``given`` is on its standard input.
 
     Raises:
-        InvalidInput: it refuses, and says why.
+        InvalidInput: it refuses, and says why; ``field`` names what was asked for.
         Unavailable: it failed, or took too long; the message begins with ``doing``.
     """
     process = await asyncio.create_subprocess_exec(
@@ -146,7 +152,7 @@ async def run_engine(module: str, *arguments: str, given: bytes = b"", doing: st
     lines = said.decode(errors="replace").strip().splitlines()
     last = lines[-1] if lines else str(process.returncode)
     if process.returncode == _REFUSED:
-        raise InvalidInput(Problem(last, field="format"))
+        raise InvalidInput(Problem(last, field=field))
     if process.returncode != 0:
         raise Unavailable(f"{doing}: {last}")
     return written
