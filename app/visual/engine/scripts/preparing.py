@@ -17,13 +17,13 @@ def numbers(section: Section) -> Outputs:
     """A transformer of columns of numbers."""
     if section.node.of == "sklearn.impute.IterativeImputer":
         section.import_as("from sklearn.experimental import enable_iterative_imputer  # noqa: F401")
-    return _fitted(section, f"({section.make()}, {section.columns('number_columns')})")
+    return _fitted(section, (section.make(), section.columns("number_columns")))
 
 
 def texts(section: Section) -> Outputs:
     """An encoder of columns of texts."""
     made = section.make(**steps.dense(section.node.of, section.parameters))
-    return _fitted(section, f"({made}, {section.columns('text_columns')})")
+    return _fitted(section, (made, section.columns("text_columns")))
 
 
 def encode_by_target(section: Section) -> Outputs:
@@ -41,23 +41,20 @@ def encode_by_target(section: Section) -> Outputs:
         cv=_either(classes, folds["StratifiedKFold"], folds["KFold"]),
         target_type=_either(classes, kind, '"continuous"'),
     )
-    return _fitted(section, f"({made}, {section.columns('text_columns')})")
+    return _fitted(section, (made, section.columns("text_columns")))
 
 
 def impute(section: Section) -> Outputs:
     """SimpleImputer; numbers and texts are filled apart."""
     strategy = section.parameters.get("strategy", "mean")
     value = section.parameters.get("fill_value") if strategy == "constant" else None
-    chosen = section.parameters.get("columns")
-    plain = "[name for name in {columns} if features[name].dtype != bool{also}]"
-    also = f" and name in {literal(list(chosen))}" if chosen else ""
-    of_numbers = plain.format(columns=f"{section.helper('number_columns')}(features)", also=also)
-    parts = [f"({section.make(fill_value=_as_number(value))}, {of_numbers})"]
-    if strategy not in ("mean", "median"):
-        of_texts = f"{section.helper('text_columns')}(features)"
-        if chosen:
-            of_texts = f"[name for name in {of_texts} if name in {literal(list(chosen))}]"
-        parts.append(f"({section.make(fill_value=value)}, {of_texts})")
+    chosen, numbers = section.parameters.get("columns"), 'features.select_dtypes("number").columns'
+    if strategy in ("mean", "median"):
+        return _fitted(section, (section.make(), literal(list(chosen)) if chosen else numbers))
+    texts = f"{section.helper('text_columns')}(features)"
+    if chosen:
+        numbers, texts = (f"[name for name in {literal(list(chosen))} if name in {some}]" for some in (numbers, texts))
+    parts = [(section.make(fill_value=_as_number(value)), numbers), (section.make(fill_value=value), texts)]
     return _fitted(section, *parts)
 
 
@@ -70,7 +67,7 @@ def select_by_score(section: Section) -> Outputs:
         section.use("functools.partial")
         score = f"partial({name}, random_state={section.seed})"
     made = section.make(score_func=Code(score))
-    return _fitted(section, f"({made}, {section.columns('number_columns')})")
+    return _fitted(section, (made, section.columns("number_columns")))
 
 
 def select_by_model(section: Section) -> Outputs:
@@ -85,19 +82,19 @@ def select_by_model(section: Section) -> Outputs:
     more: dict[str, Any] = {"estimator": _either(classes, made.get(True, ""), made.get(False, ""))}
     if (threshold := section.parameters.get("threshold")) is not None:
         more["threshold"] = steps.number_or_text(threshold)
-    return _fitted(section, f"({section.make(**more)}, {section.columns('number_columns')})")
+    return _fitted(section, (section.make(**more), section.columns("number_columns")))
 
 
 def drop_columns(section: Section) -> Outputs:
     """What is not dropped is kept."""
     dropped = list(section.parameters.get("columns", []))
     kept = f"[name for name in features.columns if name not in {literal(dropped)}]"
-    return _fitted(section, f'("passthrough", {kept})', 'remainder="drop"')
+    return _fitted(section, (literal("passthrough"), kept), more='remainder="drop"')
 
 
 def date_parts(section: Section) -> Outputs:
     """Numbers out of times."""
-    return _fitted(section, f"({section.make()}, {section.columns('time_columns')})")
+    return _fitted(section, (section.make(), section.columns("time_columns")))
 
 
 def arithmetic(section: Section) -> Outputs:
@@ -106,22 +103,23 @@ def arithmetic(section: Section) -> Outputs:
     operation = section.parameters.get("operation", "add")
     name = section.parameters.get("name") or f"{left}_{operation}_{right}"
     made = call(section.own("Arithmetic"), {}, *map(literal, (left, right, operation, name)))
-    return _fitted(section, f"({made}, {literal(list(dict.fromkeys([left, right])))})")
+    return _fitted(section, (made, literal(list(dict.fromkeys([left, right])))))
 
 
 def change_type(section: Section) -> Outputs:
     """Other types."""
-    return _fitted(section, f"({section.make()}, {literal(list(section.parameters['columns']))})")
+    return _fitted(section, (section.make(), literal(list(section.parameters["columns"]))))
 
 
-def _fitted(section: Section, *parts: str) -> Outputs:
+def _fitted(section: Section, *parts: tuple[str, str], more: str | None = None) -> Outputs:
     """Fit transformers, each with its columns; use them on the table, and on that of the port ``test``."""
     rows, test = section.rows(), section.optional_rows("test")
-    named = f"{section.helper('on_columns')}({', '.join(parts)})"
-    if len(named) > _LONG:
-        named = "on_columns(\n" + "".join(f"    {part},\n" for part in parts) + ")"
     given = section.features_and_labels(rows)
-    section.set(section.name, named)
+    if "\n" in parts[0][0]:
+        section.set("made", parts[0][0])
+        parts = (("made", parts[0][1]),)
+    pairs = [f"({made}, {columns})" for made, columns in parts]
+    section.set(section.name, call(section.helper("on_columns"), {}, *pairs, *([more] if more else [])))
     preparation = (*rows.preparation, section.name)
     made = replace(rows, name=section.output("data"), preparation=preparation)
     section.set(made.name, rows.with_labels("labels", f"{section.name}.fit_transform({given})"))
@@ -144,15 +142,11 @@ def _fitted(section: Section, *parts: str) -> Outputs:
     return outputs
 
 
-_LONG = 100
-
-
 def _classes(section: Section) -> str:
-    """The expression of whether the target has classes; it is in ``labels`` then."""
+    """The expression of whether the target, which is in ``labels``, has classes."""
     rows = section.rows()
     if rows.target is None:
         raise NodeFailure(f"'{section.node.label}': the table has no target column: set one where the data is read")
-    section.set("labels", rows.labels)
     chosen = section.parameters.get("task", "auto")
     return f"{section.helper('are_classes')}(labels)" if chosen == "auto" else str(chosen == "classification")
 

@@ -38,7 +38,7 @@ LOCALS = frozenset(
             "far",
             "wanted",
         ),
-        *("report", "pipeline", "sizes", "train", "test", "order", "figures", "name", "count", "i"),
+        *("report", "pipeline", "sizes", "train", "test", "order", "figures", "name", "count", "i", "made"),
     }
 )
 """What sections call what they need for themselves."""
@@ -258,7 +258,7 @@ class Program:
 
     def add(self, node: Node) -> None:
         """Write a node. Raises LookupError where its step has no writer."""
-        name = self.variable(_slug(node.label))
+        name = self.variable(_name_of(node))
         for source, port in node.inputs.values():
             if (source, port) not in self.outputs:
                 raise NodeFailure(
@@ -308,9 +308,9 @@ class Program:
             self.imports.add("import sys")
         usage = "".join(f" [{_quoted(file)}]" for file in self.files.values())
         about = f'"""{_quoted(self._title)}\n\nUsage: python THIS_FILE{usage}\n"""'
-        parts = [about, self._head(places), *self._included.values()]
-        parts += [_commented(section) for section in self._sections]
-        return "\n\n\n".join(parts[: 2 + len(self._included)]) + _rest(parts[2 + len(self._included) :])
+        functions = "".join(f"{source}\n\n\n" for source in self._included.values())
+        sections = "\n\n".join(_commented(section) for section in self._sections)
+        return f"{about}\n\n{self._head(places)}\n\n\n{functions}{sections}\n"
 
     def notebook(self) -> str:
         """The text of a notebook of the format 4.5: a cell a node, behind those of the imports and the functions."""
@@ -382,8 +382,10 @@ def _is_name(text: str) -> bool:
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
-def _slug(label: str) -> str:
-    name = re.sub(r"\W+", "_", label.lower()).strip("_")
+def _name_of(node: Node) -> str:
+    """What a node's variables are called by: its class where it has one, which is short, or else its label."""
+    words = node.label if node.of is None else re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.of.rpartition(".")[2])
+    name = re.sub(r"\W+", "_", words.lower()).strip("_")
     return name if name.isidentifier() else f"node_{name}"
 
 
@@ -394,10 +396,6 @@ def _quoted(text: str) -> str:
 
 def _commented(section: Section) -> str:
     return "\n".join([f"# {section.node.label}", *section.lines])
-
-
-def _rest(parts: Sequence[str]) -> str:
-    return "".join(f"\n\n\n{part}" if n == 0 else f"\n\n{part}" for n, part in enumerate(parts)) + "\n"
 
 
 def _cell(kind: str, name: str, text: str) -> dict[str, Any]:
