@@ -7,6 +7,7 @@ nothing itself, so that there is nothing that a fork could break.
 from __future__ import annotations
 
 import contextlib
+import gc
 import graphlib
 import hashlib
 import importlib.metadata
@@ -209,6 +210,9 @@ class _Engine:
 
 def _import_libraries(steps_to_run: Sequence[Step]) -> None:
     """All that the nodes need, once, before the first fork: what is lacking is told by the node that needs it."""
+    # Modules are never garbage. Looked for among them, they would be looked at again and again while they are read,
+    # and be copied by each node that looks at them.
+    gc.disable()
     import skops.io  # noqa: F401
 
     from app.visual.engine import statistics, steps, values  # noqa: F401
@@ -218,6 +222,8 @@ def _import_libraries(steps_to_run: Sequence[Step]) -> None:
             steps.step(one.step)
             if one.of is not None:
                 steps.library_class(one.of)
+    gc.freeze()
+    gc.enable()
 
 
 def _why(error: Exception) -> str:
