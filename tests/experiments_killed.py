@@ -52,9 +52,14 @@ from tests.stack import shared_stack
 
 ENDED = (Status.STOPPED, Status.SUCCEEDED, Status.FAILED)
 
-_SERVICE = {"HLINK_TICK_S": "0.3", "HLINK_LEASE_S": "2", "HLINK_VISUAL_AT_ONCE": "3"}
+_SERVICE = {
+    "HLINK_TICK_S": "0.3",
+    "HLINK_LEASE_S": "2",
+    "HLINK_PLANNER_TIMEOUT_S": "5",
+    "HLINK_VISUAL_AT_ONCE": "3",
+}
 """A run of a service that was killed is looked after again within lease and tick, before its status may be called
-untrue."""
+untrue; a start that was cut off is tried again after the time of the planner."""
 _EMPTY_S = 6.0
 """How long a run may be called running without a process."""
 _LIVING_S = 3.0
@@ -63,7 +68,7 @@ _ENDS_WITHIN_S = 180.0
 _LOOK_S = 0.4
 _AT_ONCE = 4
 """Runs that are begun together: one more than run at a time."""
-_VICTIMS: Mapping[str, int] = {"service": 2, Part.KEEPER: 2, Part.ENGINE: 2, Part.NODE: 3}
+_VICTIMS: Mapping[str, int] = {"service": 1, Part.KEEPER: 2, Part.ENGINE: 2, Part.NODE: 3}
 """What is killed, and how often in proportion."""
 
 
@@ -241,37 +246,45 @@ class Lab:
         asking = asyncio.gather(*(self._begin(job, Status.PREPARING) for job in jobs))
         if self.chance.random() < 0.3:
             await asyncio.sleep(self.chance.uniform(0, 0.3))
-            await self._kill_service(jobs)
+            await self._kill_service([])
         await asking
         while left := [job for job in jobs if not job.hit and await self._status(job) not in ENDED]:
-            await asyncio.sleep(self.chance.uniform(0, self._lasts))
+            await asyncio.sleep(self.chance.uniform(0, self._lasts / len(left)))
             await self._kill_something(left)
         await asyncio.gather(*(self._until_ended(job) for job in jobs))
+        first = {job: (await self._view(job), self._newest(job)) for job in jobs}
+        expected = {job: asyncio.create_task(self._reference.outputs(folder)) for job, (_, folder) in first.items()}
         for job in jobs:
             self.findings.runs += job.hit
-            await self._judge(job)
-        await self._run_again(jobs)
+            self._judge(job, first[job][0])
+        again = await self._run_again(first)
+        for job in jobs:
+            right = await expected[job]
+            for wrong in self._wrong_outputs(first[job][1], right):
+                self._find(self.findings.untruthful, f"{job.name}: {wrong}")
+            for wrong in self._wrong_outputs(again[job], right):
+                self._find(self.findings.not_rerun, f"{job.name}, run again: {wrong}")
+            for folder in (first[job][1], again[job]):
+                for twice in _begun_twice(folder):
+                    self._find(self.findings.doubled, f"{job.name}, run {folder.name}: {twice}")
         self.watched = []
 
-    async def _run_again(self, jobs: Sequence[Job]) -> None:
+    async def _run_again(self, before: Mapping[Job, tuple[Json, Path]]) -> dict[Job, Path]:
+        """Run each job to its end, undisturbed; the folders of these runs."""
         began = time.monotonic()
-        before = {job: (await self._view(job), self._newest(job)) for job in jobs}
-        await asyncio.gather(*(self._begin(job, Status(before[job][0]["jobStatus"])) for job in jobs))
-        await asyncio.gather(*(self._until_ended(job) for job in jobs))
-        for job in jobs:
-            was, run = before[job]
+        await asyncio.gather(*(self._begin(job, Status(was["jobStatus"])) for job, (was, _) in before.items()))
+        await asyncio.gather(*(self._until_ended(job) for job in before))
+        for job, (was, _) in before.items():
             now = await self._view(job)
-            if now["jobStatus"] != Status.SUCCEEDED or self._newest(job) == run:
-                what = f"{job.name} ends as {Status(now['jobStatus']).name}: {now['reason']}"
-                self._find(self.findings.not_rerun, what)
-                continue
+            if now["jobStatus"] != Status.SUCCEEDED:
+                ended = f"{Status(now['jobStatus']).name}: {now['reason']}"
+                self._find(self.findings.not_rerun, f"{job.name} ends as {ended}")
             done = {one["nodeId"] for one in was["graph"] if one["nodeStatus"] == Status.SUCCEEDED}
             reused = {one["nodeId"] for one in now["graph"] if one["reused"]}
             if done - reused:
                 self._find(self.findings.not_rerun, f"{job.name}: nodes {done - reused} were done, and are run again")
-            for wrong in await self._wrong_outputs(job):
-                self._find(self.findings.not_rerun, f"{job.name}, run again: {wrong}")
         self._lasts = min(8.0, max(1.0, time.monotonic() - began))
+        return {job: self._newest(job) for job in before}
 
     # Jobs
 
@@ -290,7 +303,7 @@ class Lab:
                 )
                 if answer.status_code in (200, 409):
                     return
-                raise AssertionError(f"{job.name} is not run: {answer.text}")
+                assert answer.status_code == 503, f"{job.name} is not run: {answer.text}"
             # It broke off: the run may have been written down.
             if await self._status(job) is not before:
                 return
@@ -306,11 +319,13 @@ class Lab:
         """What the service answers, as soon as there is one."""
         deadline = time.monotonic() + _ENDS_WITHIN_S
         while True:
-            try:
-                return await self._api.ok("GET", path)
-            except httpx.TransportError:
-                assert time.monotonic() < deadline, "the service does not answer"
-                await asyncio.sleep(0.1)
+            with suppress(httpx.TransportError):
+                answer = await self._http.get(f"/visualmodule{path}")
+                if answer.status_code != 503:
+                    assert answer.status_code == 200, answer.text
+                    return answer.json()["obj"]
+            assert time.monotonic() < deadline, "the service does not answer"
+            await asyncio.sleep(0.1)
 
     async def _until_ended(self, job: Job) -> None:
         deadline = time.monotonic() + _ENDS_WITHIN_S
@@ -335,8 +350,8 @@ class Lab:
             job.hit = job.own = True
             self._note(victim.part, f"of {job.name}")
 
-    async def _kill_service(self, jobs: Iterable[Job]) -> None:
-        """Kill it, perhaps a run's process while it is away, and start it again."""
+    async def _kill_service(self, jobs: Sequence[Job]) -> None:
+        """Kill it, perhaps a process of one of the runs that are under way while it is away, and start it again."""
         self.service.kill()
         for job in jobs:
             job.hit = True
@@ -409,13 +424,11 @@ class Lab:
 
     # Judging
 
-    async def _judge(self, job: Job) -> None:
-        """Hold the end of a run against what is on disk."""
-        view = await self._view(job)
+    def _judge(self, job: Job, view: Json) -> None:
+        """Hold the end of a run, as the service tells it, against what was done to it."""
         status = Status(view["jobStatus"])
         nodes = {one["nodeId"]: Status(one["nodeStatus"]) for one in view["graph"]}
         wrong = [f"node {one} is {state.name}" for one, state in nodes.items() if state not in ENDED]
-        wrong += await self._wrong_outputs(job)
         match status:
             case Status.SUCCEEDED:
                 wrong += [f"node {one} is {is_.name}" for one, is_ in nodes.items() if is_ is not Status.SUCCEEDED]
@@ -423,22 +436,16 @@ class Lab:
                 if not (view["reason"] or "").strip():
                     wrong.append("without a reason")
                 if not job.own:
-                    wrong.append(f"only the service was killed: {view['reason']}")
+                    wrong.append(f"and no process of its own was killed: {view['reason']}")
             case _:
                 wrong.append("nobody has stopped it")
         for one in wrong:
             self._find(self.findings.untruthful, f"{job.name} is {status.name}: {one}")
-        for folder in self._runs_of(job):
-            for twice in _begun_twice(folder):
-                self._find(self.findings.doubled, f"{job.name}, run {folder.name}: {twice}")
 
-    async def _wrong_outputs(self, job: Job) -> list[str]:
-        """What is wrong with the outputs that the newest run has as brought out."""
-        folder = self._newest(job)
-        plan = Plan.read(folder)
-        expected = await self._reference.outputs(folder)
+    def _wrong_outputs(self, folder: Path, expected: Path) -> list[str]:
+        """What is wrong with the outputs that a run has as brought out; those in ``expected`` have the same keys."""
         wrong = []
-        for step in plan.steps:
+        for step in Plan.read(folder).steps:
             progress = Progress.read(folder, step.id)
             if progress.state is not NodeState.SUCCEEDED:
                 continue
