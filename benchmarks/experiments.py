@@ -86,7 +86,7 @@ def _work(branches: int) -> Graph:
             _node(
                 f"branch {number}",
                 "sklearn.permutation_importance",
-                {"n_repeats": 30, "random_state": number},
+                {"n_repeats": 25, "random_state": number},
                 model="learn.model",
                 data="scale.data",
             )

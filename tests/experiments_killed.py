@@ -98,9 +98,9 @@ GRAPHS: Mapping[str, Sequence[Json]] = {
     ],
     "long nodes": [
         *_learnt(),
-        _importance("weigh", 60, model="learn.model", data="scale.test"),
+        _importance("weigh", 25, model="learn.model", data="scale.test"),
         node("neighbours", "sklearn.k_neighbors_classifier", data="scale.data"),
-        _importance("weigh neighbours", 15, model="neighbours.model", data="scale.test"),
+        _importance("weigh neighbours", 8, model="neighbours.model", data="scale.test"),
     ],
 }
 
