@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 from app.background import repeated
 from app.service import Family, Service
@@ -23,12 +23,17 @@ from app.visual.runs import KIND
 async def lifespan(service: Service) -> AsyncIterator[None]:
     settings = service.settings
     runner = ProcessRunner(
-        settings.home / RUNS, running.place_of(settings), GraphLauncher(settings), settings.visual_at_once
+        settings.home / RUNS,
+        running.place_of(settings),
+        GraphLauncher(settings),
+        settings.visual_at_once,
+        service.supervisor.look,
     )
     service.supervisor.register(KIND, runner)
-    async with datasets.running(service), repeated("outputs of experiments", EVERY_S, lambda _: clean(service)):
-        service.parts[datasets.PART].guard(needs_data_set)
-        yield
+    with closing(runner):
+        async with datasets.running(service), repeated("outputs of experiments", EVERY_S, lambda _: clean(service)):
+            service.parts[datasets.PART].guard(needs_data_set)
+            yield
 
 
 family = Family(

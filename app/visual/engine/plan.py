@@ -41,7 +41,7 @@ class Step:
 
     id: int
     name: str
-    """For people, in messages."""
+    """For people, in messages; in quotes where it needs them."""
     component: str
     version: int
     step: str

@@ -7,6 +7,7 @@ nothing itself, so that there is nothing that a fork could break.
 from __future__ import annotations
 
 import contextlib
+import gc
 import graphlib
 import hashlib
 import importlib.metadata
@@ -41,6 +42,7 @@ def run(folder: Path) -> int:
     """Carry out a run's plan; 0 only if every node succeeded."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     plan = Plan.read(folder)
+    log.info("Nodes: %d, at a time: %d, in process %d", len(plan.steps), plan.processors, os.getpid())
     # Each node computes on one processor: as many nodes run at once as there are processors.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     return _Engine(folder, plan).run()
@@ -84,7 +86,7 @@ class _Engine:
         before = {source: self._progress[source].state for source, _ in step.inputs.values()}
         if broken := [source for source, state in before.items() if state is not NodeState.SUCCEEDED]:
             name = self._steps[broken[0]].name
-            self._note(node, Progress(NodeState.STOPPED, reason=f"It needs what '{name}' brings out"))
+            self._note(node, Progress(NodeState.STOPPED, reason=f"It needs what {name} brings out"))
             return True
         key = self._keys[node] = self._key(step)
         if node not in self._plan.anew and self._is_there(key):
@@ -92,7 +94,6 @@ class _Engine:
             now = _now_ms()
             self._note(node, Progress(NodeState.SUCCEEDED, key, began_at=now, ended_at=now, reused=True))
             return True
-        log.info("%s: begins", step.name)
         began_at = _now_ms()
         self._note(node, Progress(NodeState.RUNNING, key, began_at=began_at))
         if not self._imported:
@@ -131,7 +132,7 @@ class _Engine:
         progress.write(self._folder, node)
 
     def _say_why(self, failed: list[int]) -> None:
-        said = [f"'{self._steps[node].name}': {self._progress[node].reason}" for node in failed]
+        said = [f"{self._steps[node].name}: {self._progress[node].reason}" for node in failed]
         (self._folder / REASON).write_text("\n".join(said))
 
     def _key(self, step: Step) -> str:
@@ -158,6 +159,7 @@ class _Engine:
     # In a process of the node's own
 
     def _carry_out(self, step: Step, key: str) -> None:
+        log.info("%s: begins, in process %d", step.name, os.getpid())
         own = self._folder / PARTIAL / str(step.id)
         own.mkdir(parents=True, exist_ok=True)
         unfinished = self._outputs / f".{key}.{secrets.token_hex(4)}"
@@ -208,6 +210,9 @@ class _Engine:
 
 def _import_libraries(steps_to_run: Sequence[Step]) -> None:
     """All that the nodes need, once, before the first fork: what is lacking is told by the node that needs it."""
+    # Modules are never garbage. Looked for among them, they would be looked at again and again while they are read,
+    # and be copied by each node that looks at them.
+    gc.disable()
     import skops.io  # noqa: F401
 
     from app.visual.engine import statistics, steps, values  # noqa: F401
@@ -217,6 +222,8 @@ def _import_libraries(steps_to_run: Sequence[Step]) -> None:
             steps.step(one.step)
             if one.of is not None:
                 steps.library_class(one.of)
+    gc.freeze()
+    gc.enable()
 
 
 def _why(error: Exception) -> str:
