@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from app.errors import InvalidInput, Problem
 from app.visual.choices import DataType
 from app.visual.datasets import csv_format, csv_rows, images
-from app.visual.datasets.csv_format import Column
+from app.visual.datasets.column_types import Column, ColumnKinds
 from app.visual.datasets.csv_rows import GoOn
 
 READABLE = "readable.csv"
@@ -70,13 +70,13 @@ def _table(path: Path, name: str, index: Path, go_on: GoOn) -> Contents:
     if converted:
         path, read_as = _converted(path, encoding, name, go_on), "utf-8"
     start = len(codecs.BOM_UTF8) if read_as == "utf-8-sig" else 0
-    rows = csv_rows.write_index(path, index, start, told.delimiter, len(told.columns), go_on)
-    problems = [
-        f"line {row.line} has {row.fields} fields, where the first row has {len(told.columns)}" for row in rows.broken
-    ]
+    width = len(told.names)
+    kinds = ColumnKinds(width, told.delimiter, read_as, header=told.header)
+    rows = csv_rows.write_index(path, index, start, told.delimiter, width, go_on, kinds)
+    problems = [f"line {row.line} has {row.fields} fields, where the first row has {width}" for row in rows.broken]
     return Contents(
         rows=rows.number - told.header,
-        columns=told.columns,
+        columns=kinds.columns(told.names),
         encoding=encoding,
         delimiter=told.delimiter,
         header=told.header,

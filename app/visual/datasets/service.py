@@ -17,8 +17,8 @@ from app.filters import equal
 from app.settings import Settings
 from app.visual.choices import DataSource, DataType
 from app.visual.datasets import csv_rows, presets
+from app.visual.datasets.column_types import Column
 from app.visual.datasets.contents import READABLE, Contents
-from app.visual.datasets.csv_format import Column
 from app.visual.datasets.folders import Folders
 from app.visual.datasets.models import DataSet, Fragment
 from app.visual.datasets.presets import BY_ID, BY_NAME, PRESETS, Preset
