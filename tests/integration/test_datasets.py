@@ -260,7 +260,7 @@ async def test_given_a_death_before_the_file_was_made_then_the_next_request_make
     async with api.service.database.write() as session:
         session.add(Fragment(upload_id=int(upload.name), number=0, md5=md5(pieces[0]), size=len(pieces[0])))
     await api.row(data_id, worker="dead", worker_until=2**50)
-    (upload / ".partial-dead").write_bytes(b"half")
+    (upload / ".partial").write_bytes(b"half")
     assert await api.next_index(data_id, pieces) == -1
     assert (await api.detail(data_id))["dataStatus"] == PROCESSING
 

@@ -23,6 +23,8 @@ LONGEST = 64
 
 _TOGETHER = 16 * 1024
 """Values of one column that are looked at together: few enough to stay in the processor's cache."""
+_STEPS_BETWEEN = 4
+"""Bytes, after which the values that have ended are left out."""
 _SHOWN = 40
 _QUOTE, _LINE_END = b'"\n'
 
@@ -133,35 +135,31 @@ class ColumnKinds:
             closing = quotes[1::2]
             bytes_[closing[bytes_[closing + 1] != _QUOTE]] = _LINE_END
         ends = delimiters.reshape(len(rows), len(self._kinds) - 1)
-        for place in sorted(self._open):
-            begin = starts if place == 0 else ends[:, place - 1] + 1
-            for first in range(0, len(rows), _TOGETHER):
-                some = begin[first : first + _TOGETHER]
-                if len(quotes):
-                    some = some + (bytes_[some] == _QUOTE)
-                kinds = self._judge(bytes_, some)
-                if not self._together(place, kinds, rows[first : first + _TOGETHER], bytes_, some):
-                    break
+        places = sorted(self._open)
+        begin = np.concatenate([starts[:, None], ends + 1], axis=1).T[places]
+        if len(quotes):
+            begin += bytes_[begin] == _QUOTE
+        kinds = self._judge(bytes_, begin.reshape(-1)).reshape(begin.shape)
+        for place, kind, of_rows, begins in zip(
+            places, np.bitwise_or.reduce(kinds, axis=1).tolist(), kinds, begin, strict=True
+        ):
+            if kind | self._kinds[place] != self._kinds[place]:
+                self._take_in(place, Kind(kind), rows, of_rows, bytes_, begins)
 
-    def _together(self, place: int, kinds: Bytes, rows: Places, bytes_: Bytes, begin: Places) -> bool:
-        """Take in what the values of a column are; False when the rest of them does not matter any more."""
+    def _take_in(self, place: int, kind: Kind, rows: Places, kinds: Bytes, bytes_: Bytes, begins: Places) -> None:
+        """Take in what the values of a column are, ``kind`` all together."""
         import numpy as np
 
         seen = self._kinds[place]
-        kind = Kind(int(np.bitwise_or.reduce(kinds)))
-        if not kind:
-            return True
         if type_of(seen | kind) is not ColumnType.TEXT:
             self._kinds[place] = seen | kind
-            return True
-        so_far = np.bitwise_or.accumulate(kinds | int(seen))
-        texts = [int(one) for one in np.unique(so_far) if one and type_of(Kind(int(one))) is ColumnType.TEXT]
+            return
+        so_far = np.bitwise_or.accumulate(kinds | np.uint8(seen))
+        texts = [one for one in np.unique(so_far).tolist() if one and type_of(Kind(one)) is ColumnType.TEXT]
         first = int(np.flatnonzero(np.isin(so_far, texts))[0])
         if first:
             self._kinds[place] = Kind(int(so_far[first - 1]))
-        start = int(begin[first])
-        self._add(place, Kind(int(kinds[first])), int(rows[first]), self._value(bytes_, start))
-        return False
+        self._add(place, Kind(int(kinds[first])), int(rows[first]), self._value(bytes_, int(begins[first])))
 
     def _add(self, place: int, kind: Kind, row: int, value: bytes) -> None:
         """Take in what one value is."""
@@ -176,27 +174,41 @@ class ColumnKinds:
             self._exceptions[place] = f"row {row + 1 - self._header} has {shown!r}, the rows before it {type_of(seen)}"
 
     def _judge(self, bytes_: Bytes, begin: Places) -> Bytes:
+        """The kinds of the values that begin there."""
+        import numpy as np
+
+        parts = [begin[first : first + _TOGETHER] for first in range(0, len(begin), _TOGETHER)]
+        return np.concatenate([self._judge_together(bytes_, part) for part in parts])
+
+    def _judge_together(self, bytes_: Bytes, begin: Places) -> Bytes:
         import numpy as np
 
         table, finals, kinds = _table(self._delimiter)
-        state = np.zeros(len(begin), np.intp)
-        places = begin.copy()
-        for _ in range(LONGEST):
+        judged = np.zeros(len(begin), np.uint8)
+        left, places, state = np.arange(len(begin)), begin.copy(), np.zeros(len(begin), np.intp)
+        for step in range(LONGEST):
             state += bytes_.take(places, mode="clip")
             state = table.take(state, mode="clip")
-            if state.min() >= finals:
-                break
             places += 1
-        judged = kinds[np.maximum(state - finals, 0) >> 8]
-        for long in np.flatnonzero(state < finals):
-            judged[long] = kind_of(self._value(bytes_, int(begin[long]), None).decode("latin-1"))
+            if step % _STEPS_BETWEEN == _STEPS_BETWEEN - 1:
+                done = state >= finals
+                judged[left[done]] = kinds[(state[done] - finals) >> 8]
+                left, places, state = left[~done], places[~done], state[~done]
+                if not len(left):
+                    break
+        for long in left.tolist():
+            judged[long] = kind_of(self._value(bytes_, int(begin[long])).decode("latin-1"))
         return judged
 
-    def _value(self, bytes_: Bytes, start: int, most: int | None = 4 * _SHOWN) -> bytes:
-        """A value, or as much of it as may be shown."""
-        rest = bytes_[start : None if most is None else start + most].tobytes()
-        ends = [place for end in (self._delimiter, b"\n", b"\r") if (place := rest.find(end)) >= 0]
-        return rest[: min(ends, default=len(rest))]
+    def _value(self, bytes_: Bytes, start: int) -> bytes:
+        """The value that begins there."""
+        length = 4 * LONGEST
+        while True:
+            rest = bytes_[start : start + length].tobytes()
+            ends = [place for end in (self._delimiter, b"\n", b"\r") if (place := rest.find(end)) >= 0]
+            if ends or len(rest) < length:
+                return rest[: min(ends, default=len(rest))]
+            length *= 4
 
 
 # The automaton

@@ -225,9 +225,7 @@ class _Scan:
             cells.append(next(csv.reader([found.group().decode("latin-1")], delimiter=self._delimiter.decode())))
             start = end + 1
         fields = np.array([len(row) for row in cells], np.int64)
-        return _Block(
-            np.array(starts, np.int64), np.array(ends, np.int64), fields, lines, lines[:0], lines[:0], cells
-        )
+        return _Block(np.array(starts, np.int64), np.array(ends, np.int64), fields, lines, lines[:0], lines[:0], cells)
 
     def _note(self, data: bytes, block: _Block, offset: int) -> None:
         import numpy as np

@@ -192,7 +192,10 @@ def _reading(contents: Contents) -> dict[str, Any]:
     """The fields of :class:`~app.visual.datasets.wire.Reading`."""
     is_table = contents.rows is not None
     return {
-        "columns": [ColumnEntry(name=column.name, type=column.type) for column in contents.columns],
+        "columns": [
+            ColumnEntry(name=column.name, type=column.type, exception=column.exception or None)
+            for column in contents.columns
+        ],
         "encoding": contents.encoding,
         "delimiter": contents.delimiter if is_table else None,
         "header": contents.header if is_table else None,

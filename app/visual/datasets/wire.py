@@ -67,10 +67,13 @@ class Clearing(DataSetId):
 
 
 class ColumnEntry(Wire):
-    """A column; its type is told from the first rows: int, float, bool, date, text."""
+    """A column; its type is told from all rows: int, float, bool, date, text."""
 
     name: Text
     type: Text
+    exception: OptionalText = Field(
+        None, description="of a text whose first values are of another type: the first row whose value is not"
+    )
 
 
 class UploadEntry(Wire):
