@@ -169,6 +169,7 @@ def _preset_entry(preset: Preset) -> DataSetEntry:
         type=DataType.CSV,
         source=DataSource.PRESET,
         preset=preset.name,
+        target=preset.target,
         file_name=f"{preset.name}.csv",
         rows=preset.rows,
     )

@@ -44,7 +44,8 @@ class Readable:
     digest: str
     """Names the contents: ``md5:...`` or ``preset:...``."""
     rows: int | None
-    preset: str | None = None
+    target: str | None = None
+    """The column that models of it usually predict, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +158,11 @@ async def readable(session: AsyncSession, settings: Settings, data_id: int) -> R
 
     Raises:
         NotFound, InvalidInput: there is none; it has no whole file yet.
-        Unavailable: it is a preset of a library that is not installed.
+        Unavailable: it is a preset that cannot be made here.
     """
     if preset := BY_ID.get(data_id):
         found = await asyncio.to_thread(presets.prepared, settings, preset)
-        return _readable(
-            data_id, preset.name, DataType.CSV, found.path, found.contents, f"preset:{preset.name}", preset.name
-        )
+        return _readable(data_id, preset.name, DataType.CSV, found.path, found.contents, preset.digest, preset.target)
     data_set = await _whole(session, data_id)
     path, _ = _files(settings, data_set)
     return _readable(
@@ -172,7 +171,7 @@ async def readable(session: AsyncSession, settings: Settings, data_id: int) -> R
 
 
 def _readable(
-    data_id: int, name: str, kind: DataType, path: Path, contents: Contents, digest: str, preset: str | None = None
+    data_id: int, name: str, kind: DataType, path: Path, contents: Contents, digest: str, target: str | None = None
 ) -> Readable:
     return Readable(
         id=data_id,
@@ -185,7 +184,7 @@ def _readable(
         columns=contents.columns,
         digest=digest,
         rows=contents.rows,
-        preset=preset,
+        target=target,
     )
 
 

@@ -95,6 +95,7 @@ class DataSetEntry(Wire):
     type: DataType = Field(alias="dataType", description="1 images, 2 CSV")
     source: DataSource = Field(alias="dataSource", description="0 preset, 1 somebody's own")
     preset: OptionalText = Field(None, description="ours")
+    target: OptionalText = Field(None, description="ours; of a preset: the column that models of it are to predict")
     file_name: OptionalText = Field(None, alias="fileName", description="ours; of the whole file")
     rows: OptionalInt64 = Field(None, description="ours; of a table, without its header")
     created_at: OptionalDateTime = Field(None, alias="createTime", description="ours")
