@@ -103,6 +103,12 @@ def format_of(path: Path, encoding: str, name: str) -> Format:
     return Format(encoding, delimiter, header, names)
 
 
+def written_here(path: Path) -> Format:
+    """How a file of ours is to be read: UTF-8, commas, names in its first row."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return Format("utf-8", ",", True, _names(next(csv.reader(stream))))
+
+
 def _pieces(stream: io.BufferedReader, size: int) -> Iterator[bytes]:
     """Pieces from all over the file, each from the beginning of a line."""
     for place in range(1, _PIECES + 1):

@@ -26,6 +26,7 @@ from app.visual.datasets.models import Fragment
 _BUFFER = 1024**2
 _FRAGMENTS = "fragments"
 _PARTIAL = ".partial"
+_COPY = ".copy"
 _INDEX = "rows"
 _MOVED_TOGETHER = 64 * 1024**2
 """Bytes of fragments that are removed together, after what they were moved to is on disk."""
@@ -63,6 +64,16 @@ class UploadFolder:
     def index(self) -> Path:
         """Where the rows of the file begin."""
         return self.path / _INDEX
+
+    def begin(self) -> Path:
+        """Make the folder, and say where in it a file may be written before it is whole."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return self.path / _COPY
+
+    def keep(self, written: Path) -> None:
+        """Give a file that is whole, and safe on disk, its name."""
+        os.rename(written, self.file)
+        _sync(self.path)
 
     def take(self, incoming: Path, number: int, md5: str) -> None:
         """Move a fragment in; the upload is written down already. Raises FileNotFoundError when it is being removed."""

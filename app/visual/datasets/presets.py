@@ -94,7 +94,7 @@ def _write(preset: Preset, folder: Path) -> None:
     _make(preset, file)
     with file.open("rb") as stream:
         os.fsync(stream.fileno())
-    contents = look_into(file, f"{preset.name}.csv", DataType.CSV, folder / INDEX, lambda: None)
+    contents = look_into(file, file.name, DataType.CSV, folder / INDEX, lambda: None, written_here=True)
     with (folder / _CONTENTS).open("w", encoding="utf-8") as stream:
         stream.write(contents.model_dump_json())
         stream.flush()

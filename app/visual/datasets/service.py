@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, func, or_
@@ -19,11 +20,12 @@ from app.visual.choices import DataSource, DataType
 from app.visual.datasets import csv_rows, presets
 from app.visual.datasets.column_types import Column
 from app.visual.datasets.contents import READABLE, Contents
+from app.visual.datasets.copying import Wanted
 from app.visual.datasets.folders import Folders
 from app.visual.datasets.models import DataSet, Fragment
 from app.visual.datasets.presets import BY_ID, BY_NAME, PRESETS, Preset
 from app.visual.datasets.uploads import Uploads, forget_fragments, own
-from app.visual.datasets.wire import DataSetQuery, NewDataSet
+from app.visual.datasets.wire import DataSetQuery, NewCopy, NewDataSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,32 @@ async def create(database: Database, wanted: NewDataSet) -> int:
         data_set = DataSet(name=(wanted.name or "").strip(), type=wanted.type)
         session.add(data_set)
     return data_set.id
+
+
+async def copy(uploads: Uploads, wanted: NewCopy) -> int:
+    """Make a data set of rows of a stream job's table. Its id; the rows are copied from then on.
+
+    Raises:
+        NotFound, InvalidInput: there is no such table, or its rows cannot be copied so.
+    """
+    return await uploads.copy(
+        (wanted.name or "").strip(),
+        Wanted(
+            table_id=wanted.table_id,
+            from_ms=_milliseconds(wanted.from_time),
+            to_ms=_milliseconds(wanted.to_time),
+            most_rows=wanted.limit,
+            columns=tuple(one.strip() for one in wanted.columns or ()),
+            time_column=(wanted.time_column or "").strip(),
+        ),
+    )
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    """Since 1970; without an offset it is UTC."""
+    if moment is None:
+        return None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 async def page(session: AsyncSession, query: DataSetQuery) -> tuple[list[Preset | DataSet], int]:
