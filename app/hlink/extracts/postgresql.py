@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from app.hlink.connections.databases import postgresql_parameters
-from app.hlink.extracts.orders import Order
+from app.hlink.extracts.orders import Order, Selection
 from app.hlink.extracts.rows import Refused, Rows
 from stream_jobs.definitions import JdbcConnection
 
@@ -20,8 +20,6 @@ FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 _TABLE = "SELECT to_regclass(%s)::text, (SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s))"
-_EVERY = 1000
-"""Rows, after which it is looked at the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +60,18 @@ def copy(order: Order, connection: JdbcConnection, rows: Rows) -> None:
         columns = _chosen(order, connection, known)
         rows.names([name for name, _ in columns])
         with session.cursor() as cursor, cursor.copy(_statement(order, table, columns, known)) as lines:
-            whole = estimate if order.selection.from_ms is None and order.selection.to_ms is None else None
+            whole = _expected(order.selection, estimate)
             for line in lines:
                 # A row of one column that is missing would be a blank line, which is no row.
                 rows.add_line(b'""\n' if line == b"\n" else bytes(line))
-                if rows.number % _EVERY == 0:
-                    rows.tell(_share(rows, order.selection.most_rows, whole))
+                rows.tell(None if whole is None else min(rows.number / whole, 0.99))
 
 
-def _share(rows: Rows, most: int | None, estimate: float | None) -> float | None:
-    whole = min((one for one in (most, estimate) if one is not None and one > 0), default=None)
-    return None if whole is None else min(rows.number / whole, 0.99)
+def _expected(wanted: Selection, estimate: float) -> float | None:
+    """How many rows there may be, where that can be told; the database's estimate is below zero where it has none."""
+    if wanted.from_ms is not None or wanted.to_ms is not None or estimate <= 0:
+        return None
+    return estimate if wanted.most_rows is None else min(estimate, wanted.most_rows)
 
 
 def _statement(

@@ -26,7 +26,7 @@ _TOGETHER = 16 * 1024
 _STEPS_BETWEEN = 4
 """Bytes, after which the values that have ended are left out."""
 _SHOWN = 40
-_QUOTE, _LINE_END = b'"\n'
+_QUOTE, _LINE_END, _CARRIAGE_RETURN = b'"\n\r'
 
 
 class ColumnType(StrEnum):
@@ -114,13 +114,16 @@ class ColumnKinds:
             if kind := kind_of(cells[place]):
                 self._add(place, kind, row, cells[place].encode("latin-1"))
 
-    def see(self, data: bytes, rows: Places, starts: Places, delimiters: Places, quotes: Places) -> None:
+    def see(
+        self, data: bytes, rows: Places, starts: Places, delimiters: Places, quotes: Places, enclosed: Places
+    ) -> None:
         """Judge the values of rows that have all their fields.
 
         :param rows: their numbers.
         :param starts: where they begin in ``data``.
         :param delimiters: the places of their delimiters, of one row after the other.
         :param quotes: all quotes in ``data``; every one begins or ends a value, or is one of a pair within one.
+        :param enclosed: the delimiters and line ends within quotes.
         """
         import numpy as np
 
@@ -132,6 +135,10 @@ class ColumnKinds:
         bytes_[: len(data)] = np.frombuffer(data, np.uint8)
         bytes_[len(data) :] = _LINE_END
         if len(quotes):
+            # What does not end a value makes a text of it, as a quote does.
+            bytes_[enclosed] = _QUOTE
+            before = enclosed[enclosed > 0] - 1
+            bytes_[before[bytes_[before] == _CARRIAGE_RETURN]] = _QUOTE
             closing = quotes[1::2]
             bytes_[closing[bytes_[closing + 1] != _QUOTE]] = _LINE_END
         ends = delimiters.reshape(len(rows), len(self._kinds) - 1)

@@ -117,7 +117,8 @@ class _Block:
     """The whole rows of a block: where each begins, where what ends it stands, and how many fields it has.
 
     ``lines`` are the places of all line ends, those within quotes included, ``delimiters`` those of the rows'
-    delimiters, and ``quotes`` of all quotes. Where quotes stand amid fields, ``cells`` are the rows' fields instead.
+    delimiters, ``quotes`` of all quotes and ``enclosed`` of what they make ordinary. Where quotes stand amid fields,
+    ``cells`` are the rows' fields instead.
     """
 
     starts: Places
@@ -126,6 +127,7 @@ class _Block:
     lines: Places
     delimiters: Places
     quotes: Places
+    enclosed: Places
     cells: Sequence[Sequence[str]] | None = None
 
 
@@ -177,18 +179,19 @@ class _Scan:
             is_end |= alone
         lines = np.flatnonzero(is_end)
         delimiters = np.flatnonzero(bytes_ == ord(self._delimiter))
-        ends, quotes = lines, lines[:0]
+        ends, quotes, enclosed = lines, lines[:0], lines[:0]
         if b'"' in data:
             quotes = np.flatnonzero(bytes_ == _QUOTE)
             if not self._enclose(bytes_, quotes):
                 return self._row_by_row(data, lines, at_end)
-            ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-            delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
+            ending, delimiting = (np.searchsorted(quotes, some) % 2 == 0 for some in (ends, delimiters))
+            enclosed = np.concatenate([ends[~ending], delimiters[~delimiting]])
+            ends, delimiters = ends[ending], delimiters[delimiting]
         if at_end and (not len(ends) or ends[-1] != len(data) - 1):
             ends = np.append(ends, len(data))
         starts = np.append(0, ends + 1)[:-1] if len(ends) else ends
         before = np.searchsorted(delimiters, ends)
-        return _Block(starts, ends, np.diff(before, prepend=0) + 1, lines, delimiters, quotes)
+        return _Block(starts, ends, np.diff(before, prepend=0) + 1, lines, delimiters, quotes, enclosed)
 
     def _enclose(self, bytes_: np.ndarray[tuple[int], np.dtype[np.uint8]], quotes: Places) -> bool:
         """Whether every quote begins or ends a field, or is one of a pair within one."""
@@ -225,7 +228,9 @@ class _Scan:
             cells.append(next(csv.reader([found.group().decode("latin-1")], delimiter=self._delimiter.decode())))
             start = end + 1
         fields = np.array([len(row) for row in cells], np.int64)
-        return _Block(np.array(starts, np.int64), np.array(ends, np.int64), fields, lines, lines[:0], lines[:0], cells)
+        return _Block(
+            np.array(starts, np.int64), np.array(ends, np.int64), fields, lines, lines[:0], lines[:0], lines[:0], cells
+        )
 
     def _note(self, data: bytes, block: _Block, offset: int) -> None:
         import numpy as np
@@ -261,4 +266,6 @@ class _Scan:
             return
         last = np.cumsum(block.fields - 1)[whole]
         between = last[:, None] + np.arange(1 - self._width, 0)
-        self._kinds.see(data, rows, block.starts[whole], block.delimiters[between.reshape(-1)], block.quotes)
+        self._kinds.see(
+            data, rows, block.starts[whole], block.delimiters[between.reshape(-1)], block.quotes, block.enclosed
+        )
