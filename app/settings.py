@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     upload_limit_mib: Annotated[int, Field(ge=1)] = 256
     """The largest file that may be uploaded at once (a jar, a package of Python functions, a fragment), in MiB."""
     dataset_limit_gib: Annotated[int, Field(ge=1)] = 50
-    """The largest file of a data set, which comes in fragments, in GiB."""
+    """The largest file of a data set, which comes in fragments or is copied from a table, in GiB."""
 
     python_executable: Path | None = None
     """The interpreter with PyFlink that runs Python functions on the cluster's machines; None: the service's own,

@@ -71,13 +71,13 @@ def _step(node: Ready, source: Readable | None) -> Step:
 
 def _source(read: Readable) -> dict[str, Any]:
     """How the engine's step reads a data set (:func:`app.visual.engine.steps.reading.dataset`)."""
-    if read.preset is not None:
-        return {"preset": read.preset}
     return {
         "path": str(read.path),
         "encoding": read.encoding,
         "delimiter": read.delimiter,
         "header": read.header,
+        "names": [column.name for column in read.columns],
+        "usual_target": read.target,
     }
 
 
