@@ -15,7 +15,7 @@ from app.supervisor import Run
 from app.supervisor.runners.base import SubmissionRefused
 from app.supervisor.runners.keeper import Command
 from app.visual.datasets.service import Readable
-from app.visual.engine.plan import NODES, Plan, Progress, Step
+from app.visual.engine.plan import NODES, PARTIAL, Plan, Progress, Step, copy_figures
 from app.visual.jobs.graph import Ready
 
 RUNS = Path("visual", "runs")
@@ -111,6 +111,8 @@ class GraphLauncher:
             known = folder.parent / str(before)
             for node in run.spec["kept"]:
                 if (known / NODES / f"{node}.json").exists():
+                    for file in (known / PARTIAL / str(node)).glob("*.json"):
+                        copy_figures(file, folder / PARTIAL / str(node) / file.name)
                     Progress.read(known, node).write(folder, node)
         plan = Plan(
             steps, str(outputs), run.spec["seed"], self._settings.visual_processors or _processors(), run.spec["anew"]

@@ -18,7 +18,7 @@ from app.supervisor import Run, State, create_run
 from app.visual.catalogue import Component, Framework, ParameterType, Port, catalogue
 from app.visual.choices import Status
 from app.visual.datasets.service import Readable, readable
-from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
+from app.visual.engine.plan import PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
 from app.visual.frameworks import lacking
 from app.visual.jobs import graph, launch
@@ -51,6 +51,11 @@ class NodeStanding:
 def run_folder(settings: Settings, run: Run) -> Path:
     """The folder of a run."""
     return settings.home / launch.RUNS / run.external_id
+
+
+def figures_file(settings: Settings, run: Run, node: int, port: str) -> Path:
+    """Where a run has what is drawn of an output; it stays when the output itself is not kept any more."""
+    return run_folder(settings, run) / PARTIAL / str(node) / f"{port}.json"
 
 
 def place_of(settings: Settings) -> str:
@@ -141,11 +146,8 @@ async def figures(service: Service, query: PortQuery) -> list[dict[str, Any]]:
 
     Raises ``NotFound`` and ``Conflict``.
     """
-    _, run, progress = await _output(service, query)
-    folder = run_folder(service.settings, run)
-    if progress.state is NodeState.SUCCEEDED and progress.key:
-        return await _read(service.settings.home / launch.OUTPUTS / progress.key / query.port / FIGURES) or []
-    return await _read(folder / PARTIAL / str(query.node_id) / f"{query.port}.json") or []
+    _, run, _ = await _output(service, query)
+    return await _read(figures_file(service.settings, run, query.node_id, query.port)) or []
 
 
 async def statistic(service: Service, query: PortQuery) -> list[dict[str, Any]]:
