@@ -35,6 +35,9 @@ from app.visual.jobs.wire import (
     NodeStatusView,
     NodeView,
     PortQuery,
+    RowsPage,
+    RowsQuery,
+    TableQuery,
 )
 from app.visual.runs import status_of
 from app.wire import Int64
@@ -43,6 +46,10 @@ router = APIRouter(prefix="/visualmodule", tags=["任务管理"], dependencies=[
 
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The model.", "content": {"application/octet-stream": {}}}
+}
+_TABLES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+_TABLE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The table.", "content": {kind: {} for kind in _TABLES.values()}}
 }
 
 JobPath = Annotated[Int64, Path(alias="jobId")]
@@ -89,6 +96,20 @@ async def download_pipeline(service: TheService, query: Annotated[PortQuery, Que
     """下载任务工作流: the estimator with all that its rows went through before it, as skops."""
     file = await downloads.model_file(service, query, PortType.PIPELINE)
     return FileResponse(file, media_type="application/octet-stream", filename=f"pipeline-{query.node_id}.skops")
+
+
+@router.get("/job/rows")
+async def rows(service: TheService, query: Annotated[RowsQuery, Query()]) -> Answer[RowsPage]:
+    """A page of a table that a node brought out, predictions for instance (ours)."""
+    found = await downloads.rows(service, query)
+    return Answer(obj=RowsPage(page=query.number, limit=query.size, **found))
+
+
+@router.get("/job/download/table", response_class=FileResponse, responses=_TABLE)
+async def download_table(service: TheService, query: Annotated[TableQuery, Query()]) -> FileResponse:
+    """All rows of a table that a node brought out, as CSV (UTF-8) or Parquet (ours)."""
+    file = await downloads.table_file(service, query)
+    return FileResponse(file, media_type=_TABLES[query.form], filename=f"table-{query.node_id}.{query.form}")
 
 
 @router.get("/job/status/{jobId}")

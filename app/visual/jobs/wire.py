@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from app.visual.answers import NumberAsText, Paging
+from app.visual.answers import NumberAsText, Page, Paging
 from app.visual.choices import Purpose, Status
 from app.wire import DateTime, Int32, Int64, OptionalInt64, Text, Wire, blank_is_absent
 
@@ -180,6 +180,29 @@ class PortQuery(Wire):
     job_id: Int64 = Field(alias="jobId")
     node_id: Int64 = Field(alias="nodeId")
     port: Text = Field(alias="portName")
+
+
+class RowsQuery(PortQuery, Paging):
+    """Rows of a table that a node brought out (ours)."""
+
+
+class TableQuery(PortQuery):
+    """下载: a table that a node brought out (ours)."""
+
+    form: Literal["csv", "parquet"] = Field("csv", alias="format")
+
+
+class ColumnView(Wire):
+    """A column of :class:`RowsPage`."""
+
+    name: str
+    type: str = Field(description="as Arrow calls it: int64, double, string, bool, timestamp[ns], ...")
+
+
+class RowsPage(Page[list[Any]]):
+    """Rows of a table without the header, which ``columns`` has; null is a value that is missing or no number."""
+
+    columns: list[ColumnView]
 
 
 class LogQuery(Wire):
