@@ -13,9 +13,11 @@ from app.visual.datasets import routes as datasets
 from app.visual.experiments import routes as experiments
 from app.visual.jobs import routes as jobs
 from app.visual.jobs import running
-from app.visual.jobs.launch import RUNS, GraphLauncher
+from app.visual.jobs.folders import RUNS
+from app.visual.jobs.launch import GraphLauncher
 from app.visual.jobs.service import needs_data_set
 from app.visual.keeping import EVERY_S, clean
+from app.visual.own import routes as own
 from app.visual.runs import KIND
 
 
@@ -33,7 +35,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="visualmodule",
-    routers=(experiments.router, jobs.router, datasets.router),
+    routers=(experiments.router, own.router, jobs.router, datasets.router),
     prefixes=("/visualmodule",),
     envelope=envelope,
     lifespan=lifespan,

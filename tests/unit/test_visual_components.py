@@ -77,7 +77,7 @@ def test_given_the_shared_parameters_when_searched_then_each_is_some_components(
 
 def test_given_the_stages_when_listed_then_the_published_ones_come_in_their_order() -> None:
     stages = {stage.name: [group.name for group in stage.groups] for stage in catalogue(Framework.SKLEARN).stages}
-    assert list(stages) == ["dataio", "preprocess", "algorithm", "evaluation"]
+    assert list(stages) == ["dataio", "preprocess", "algorithm", "evaluation", "own"]
     assert stages["preprocess"][:3] == ["default", "normalization", "featureprocess"]
     assert stages["algorithm"] == stages["evaluation"] == ["default", "classification", "regression", "cluster"]
 

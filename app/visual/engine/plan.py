@@ -28,6 +28,11 @@ PARTIAL = "partial"
 
 They stay when what the node brought out is not kept any more.
 """
+OWN_FILE, OWN_NAME, OWN_OUTPUTS = "own.file", "own.name", "own.outputs"
+"""How a step is told of somebody's own code: its file, what that was called, its output ports and their types.
+
+They stand among parameters, none of which has a dot in its name.
+"""
 
 
 class NodeState(StrEnum):

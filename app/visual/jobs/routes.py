@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import downloads, running
+from app.visual.jobs import downloads, prediction, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
@@ -38,6 +38,7 @@ from app.visual.jobs.wire import (
     RowsPage,
     RowsQuery,
     TableQuery,
+    UsedModel,
 )
 from app.visual.runs import status_of
 from app.wire import Int64
@@ -149,6 +150,7 @@ async def get(service: TheService, job_id: JobPath) -> Answer[JobView]:
             modified_at=found.job.modify_time,
             reason=found.run.reason if found.run is not None else None,
             seed=found.run.spec["seed"] if found.run is not None else None,
+            models=[UsedModel(**one) for one in found.run.spec.get("models", ())] if found.run is not None else [],
             graph=[_node(node, standings[node.id]) for node in nodes],
         )
     )
@@ -156,8 +158,8 @@ async def get(service: TheService, job_id: JobPath) -> Answer[JobView]:
 
 @router.post("/job")
 async def add(session: WriteSession, wanted: JobAddition) -> Answer[JobAdded]:
-    """添加任务: a graph, which may be unfinished; it is checked when it is run."""
-    job, names = await jobs.add(session, wanted)
+    """添加任务: a graph, which may be unfinished, as it is checked when it is run; or a model and rows to predict."""
+    job, names = await jobs.add(session, await prediction.with_graph(session, wanted))
     return Answer(obj=JobAdded(id=job.id, node_ids=names))
 
 
