@@ -9,6 +9,7 @@ from app.background import repeated
 from app.service import Family, Service
 from app.supervisor.runners.process import ProcessRunner
 from app.visual.answers import envelope
+from app.visual.comparison import routes as comparison
 from app.visual.datasets import routes as datasets
 from app.visual.experiments import routes as experiments
 from app.visual.jobs import routes as jobs
@@ -35,7 +36,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="visualmodule",
-    routers=(experiments.router, own.router, jobs.router, datasets.router),
+    routers=(experiments.router, comparison.router, own.router, jobs.router, datasets.router),
     prefixes=("/visualmodule",),
     envelope=envelope,
     lifespan=lifespan,

@@ -15,6 +15,7 @@ from app.visual.engine.steps import Task
 from app.visual.engine.values import Model, NodeFailure, Table, Value
 
 PREDICTION, PROBABILITY = "prediction", "probability_"
+NO_VALUE = "no value"
 MOST_TOLD = 100
 """So many categories that are not known are told."""
 
@@ -48,7 +49,8 @@ class Unknown:
     """Categories in rows to come that the model was not fitted with, and how many rows have each."""
 
     column: str
-    rows: Mapping[Any, int]
+    rows: Mapping[str | None, int]
+    """None stands for rows that have no value there."""
 
 
 def prepared(model: Model, table: Table, unknown: list[Unknown] | None = None) -> pd.DataFrame:
@@ -129,22 +131,24 @@ def _unknown(fitted: Any, features: pd.DataFrame) -> Iterator[Unknown]:
     """
     for _, one, names in getattr(fitted, "transformers_", ()):
         for name, known in zip(names, getattr(one, "categories_", ()), strict=False):
-            values = features[name].dropna()
-            if not len(others := values[~values.isin(known)]):
+            others = features[name][~features[name].isin(known)]
+            if not len(others):
                 continue
+            counts = {None if pd.isna(key) else str(key): n for key, n in others.value_counts(dropna=False).items()}
             if getattr(one, "handle_unknown", None) == "error":
+                shown = [NO_VALUE if key is None else key for key in counts]
                 raise NodeFailure(
                     f"The column '{name}' has categories that the model was not fitted with, "
-                    f"{checks.named(list(others.unique()))} in {len(others)} rows: leave these rows out, or have the "
+                    f"{checks.named(shown)} in {len(others)} rows: leave these rows out, or have the "
                     f"encoder of the model's job ignore what is unknown (handle_unknown) and run that job again"
                 )
-            yield Unknown(str(name), {key: int(count) for key, count in others.value_counts().items()})
+            yield Unknown(str(name), counts)
 
 
 def _tell(task: Task, unknown: Sequence[Unknown]) -> None:
     rows = [(one.column, name, count) for one in unknown for name, count in one.rows.items()][:MOST_TOLD]
     columns, names, counts = zip(*rows, strict=True)
-    task.figures("data").table({"column": columns, "unknown category": [str(one) for one in names], "rows": counts})
+    task.figures("data").table({"column": columns, "unknown category": names, "rows": counts})
 
 
 def labels(model: Model, features: pd.DataFrame) -> np.ndarray[Any, Any]:
