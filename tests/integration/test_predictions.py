@@ -219,9 +219,13 @@ async def test_a_prediction_that_is_not_clear_is_refused_when_it_is_drawn(lab: L
         (
             {"model": {"jobId": bare}, "dataId": 1},
             400,
-            f"job {bare} brings out nothing of type pipeline_model or sklearn_model",
+            f"of job {bare}, no algorithm brings out a pipeline_model",
         ),
-        ({"model": {"jobId": job, "nodeId": nodes["read"]}, "dataId": 1}, 400, "brings out nothing of type"),
+        (
+            {"model": {"jobId": job, "nodeId": nodes["read"]}, "dataId": 1},
+            400,
+            "is none that brings out a pipeline_model",
+        ),
         ({"model": {"jobId": job, "nodeId": 5}, "dataId": 1}, 404, f"Job {job} has no node 5"),
         ({"model": {"jobId": 5}, "dataId": 1}, 404, "There is no job 5"),
         ({"model": {"jobId": job, "runId": 5}, "dataId": 1}, 404, f"Job {job} has no run 5"),

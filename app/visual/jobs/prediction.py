@@ -9,14 +9,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from app.errors import InvalidInput, Problem
 from app.visual.catalogue import Catalogue, Component, Framework, ParameterType, PortType
-from app.visual.choices import Purpose
+from app.visual.choices import FRAMEWORKS, Purpose
 from app.visual.experiments import service as experiments
 from app.visual.jobs import trained
 from app.visual.jobs.wire import AttributeView, ComponentInfo, EdgeView, JobAddition, NodeBody, Port, Ports
 from app.visual.own import service as own
-
-MODEL_TYPES = (PortType.PIPELINE, PortType.MODEL)
-"""What is taken where it is left open: pipelines take rows as they were read."""
 
 _DATA, _MODEL, _APPLY = "data", "model", "predict"
 """What the nodes are called."""
@@ -51,8 +48,18 @@ async def with_graph(session: AsyncSession, wanted: JobAddition) -> JobAddition:
     experiment = await experiments.find(session, wanted.experiment_id)
     known = await own.known(session, Framework(experiment.framework))
     offered = {trained.type_of(one): one for one in known.components if trained.parameter_of(one) is not None}
-    types = [kind for kind in (*MODEL_TYPES, *offered) if kind in offered]
-    meant = await trained.place(session, wanted.model, list(dict.fromkeys(types)))
+    if not offered:
+        raise InvalidInput(
+            Problem(
+                f"experiment {experiment.id} is of {FRAMEWORKS[Framework(experiment.framework)][0]}, which has no "
+                "component that brings in a model",
+                field="expId",
+                remedy="name an experiment of the framework that the model was trained with",
+            )
+        )
+    # A model alone takes rows that were prepared as its own were, which nobody wants who does not name its port.
+    types = [kind for kind in offered if kind is not PortType.MODEL or wanted.model.port is not None]
+    meant = await trained.place(session, wanted.model, types)
     reference: dict[str, Any] = {"jobId": meant.job_id, "nodeId": meant.node_id, "portName": meant.port}
     if wanted.model.run_id is not None:
         reference["runId"] = wanted.model.run_id

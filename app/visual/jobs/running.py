@@ -224,7 +224,7 @@ async def _named(session: AsyncSession, query: PortQuery) -> tuple[Found, Compon
     if node is None or node.job_id != query.job_id:
         raise NotFound(f"Job {query.job_id} has no node {query.node_id}")
     experiment = await experiments.find(session, found.job.experiment_id)
-    component = (await own.known(session, Framework(experiment.framework))).find(node.component)
+    component = await own.component(session, Framework(experiment.framework), node.component)
     if component is None:
         raise NotFound(f"Node {node.id} is of a component that does not exist: {node.component!r}")
     if component.output(query.port) is None:

@@ -30,7 +30,7 @@ from app.visual.jobs.service import Found
 from app.visual.jobs.wire import ModelReference
 from app.visual.own import service as own
 
-LEARNING_STAGE = "algorithm"
+LEARNING_STAGES = ("algorithm", "own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +94,31 @@ async def place(session: AsyncSession, reference: ModelReference, types: Sequenc
     components = await _components(session, found, run)
     if reference.node_id is not None and reference.node_id not in components:
         raise NotFound(f"Job {reference.job_id} has no node {reference.node_id}")
-    some = [
-        Place(reference.job_id, run, node, f"'{component.label.en}' ({node})", port.name, port.type)
+    # Nodes that prepare rows bring out pipelines, too: nobody means them who does not name them.
+    meant = [
+        node
         for node, component in components.items()
-        for port in component.outputs
-        if reference.node_id in (None, node) and reference.port in (None, port.name) and port.type in types
+        if (component.stage in LEARNING_STAGES if reference.node_id is None else node == reference.node_id)
+    ]
+    some = [
+        Place(reference.job_id, run, node, f"'{components[node].label.en}' ({node})", port.name, port.type)
+        for node in meant
+        for port in components[node].outputs
+        if reference.port in (None, port.name) and port.type in types
     ]
     if not some:
-        where = (
-            f"node {reference.node_id} of job {reference.job_id}" if reference.node_id else f"job {reference.job_id}"
-        )
+        who = "no algorithm" if reference.node_id is None else f"node {reference.node_id} is none that"
         at = f" at the port '{reference.port}'" if reference.port else ""
-        raise InvalidInput(Problem(f"{where} brings out nothing of type {' or '.join(types)}{at}", field="model"))
+        raise InvalidInput(
+            Problem(
+                f"of job {reference.job_id}, {who} brings out a {' or '.join(types)}{at}",
+                field="model",
+                remedy="name a node and its port by nodeId and portName",
+            )
+        )
     best = min(types.index(one.type) for one in some)
     some = [one for one in some if types.index(one.type) == best]
-    # Nodes that prepare rows bring out pipelines, too: nobody means them who does not say so.
-    learning = [one for one in some if components[one.node_id].stage == LEARNING_STAGE]
-    if len(some := learning or some) > 1:
+    if len(some) > 1:
         named = ", ".join(f"{one.name} at '{one.port}'" for one in some)
         raise InvalidInput(
             Problem(

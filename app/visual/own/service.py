@@ -127,6 +127,14 @@ async def known(session: AsyncSession, framework: Framework) -> Catalogue:
     return Catalogue(ours.stages, [*ours.components, *(row.component for row in rows)])
 
 
+async def component(session: AsyncSession, framework: Framework, uuid: str) -> Component | None:
+    """One of :func:`known`."""
+    if (ours := catalogue(framework).find(uuid)) is not None or framework is not FRAMEWORK:
+        return ours
+    row = (await session.exec(_kept().where(OwnComponent.uuid == uuid))).first()
+    return row.component if row is not None else None
+
+
 def code_of(settings: Settings, components: Mapping[int, Component]) -> dict[int, OwnCode]:
     """Node -> the file of its component, where that is somebody's own. Looks for files: call it in a thread.
 
