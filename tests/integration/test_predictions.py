@@ -136,7 +136,7 @@ async def test_a_model_is_kept_while_jobs_predict_with_it_and_figures_of_runs_al
     asked = {"jobId": job, "nodeId": nodes["scale"], "portName": "data"}
     assert await lab.refused("GET", "/job/rows", params=asked) == (
         404,
-        f"What 'Standard scaler' ({nodes['scale']}) brought out is not kept any more: run the job again",
+        f"What 'Mean 0, deviation 1' ({nodes['scale']}) brought out is not kept any more: run the job again",
     )
 
     shutil.rmtree(outputs)  # as if somebody had cleared the disk
