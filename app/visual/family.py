@@ -9,13 +9,16 @@ from app.background import repeated
 from app.service import Family, Service
 from app.supervisor.runners.process import ProcessRunner
 from app.visual.answers import envelope
+from app.visual.comparison import routes as comparison
 from app.visual.datasets import routes as datasets
 from app.visual.experiments import routes as experiments
 from app.visual.jobs import routes as jobs
 from app.visual.jobs import running
-from app.visual.jobs.launch import RUNS, GraphLauncher
+from app.visual.jobs.folders import RUNS
+from app.visual.jobs.launch import GraphLauncher
 from app.visual.jobs.service import needs_data_set
 from app.visual.keeping import EVERY_S, clean
+from app.visual.own import routes as own
 from app.visual.runs import KIND
 
 
@@ -38,7 +41,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
 
 family = Family(
     name="visualmodule",
-    routers=(experiments.router, jobs.router, datasets.router),
+    routers=(experiments.router, comparison.router, own.router, jobs.router, datasets.router),
     prefixes=("/visualmodule",),
     envelope=envelope,
     lifespan=lifespan,

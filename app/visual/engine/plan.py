@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
@@ -20,8 +21,18 @@ PLAN = "plan.json"
 NODES = "nodes"
 FIGURES, STATISTIC = "figures.json", "statistic.json"
 """Of a port: what is drawn of it, and what is known of its columns."""
+TABLE, ABOUT = "table.arrow", "about.json"
+"""Of a port: its rows where it is a table, and what else is known of its value."""
 PARTIAL = "partial"
-"""The folder, beside the nodes', of figures that grow while their node runs: ``<node>/<port>.json``."""
+"""The folder, beside the nodes', of the run's own figures, which grow while their node runs: ``<node>/<port>.json``.
+
+They stay when what the node brought out is not kept any more.
+"""
+OWN_FILE, OWN_NAME, OWN_OUTPUTS = "own.file", "own.name", "own.outputs"
+"""How a step is told of somebody's own code: its file, what that was called, its output ports and their types.
+
+They stand among parameters, none of which has a dot in its name.
+"""
 
 
 class NodeState(StrEnum):
@@ -96,6 +107,8 @@ class Progress:
     ended_at: int | None = None
     reused: bool = False
     """Whether an earlier run had done the same."""
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Port -> metric -> value: what its figures say in single numbers."""
 
     def write(self, folder: Path, node: int) -> None:
         """Leave it in a run's folder."""
@@ -117,3 +130,14 @@ def write_json(path: Path, value: Any) -> None:
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     beside.write_text(json.dumps(value, ensure_ascii=False))
     os.replace(beside, path)
+
+
+def copy_figures(source: Path, target: Path) -> None:
+    """Copy one port's figures to a file that is seen whole or not at all; nothing where there are none."""
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, beside)
+    except FileNotFoundError:
+        return
+    os.replace(beside, target)

@@ -26,7 +26,18 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Plan, Progress, Step, write_json
+from app.visual.engine.figures import scores
+from app.visual.engine.plan import (
+    FIGURES,
+    PARTIAL,
+    STATISTIC,
+    NodeState,
+    Plan,
+    Progress,
+    Step,
+    copy_figures,
+    write_json,
+)
 
 DONE = "done.json"
 """In a folder of outputs: it is whole. Its time of change is when it was last used."""
@@ -92,7 +103,10 @@ class _Engine:
         if node not in self._plan.anew and self._is_there(key):
             log.info("%s: as before, nothing to do", step.name)
             now = _now_ms()
-            self._note(node, Progress(NodeState.SUCCEEDED, key, began_at=now, ended_at=now, reused=True))
+            for port in step.outputs:
+                copy_figures(self._outputs / key / port / FIGURES, self._figures_of(node, port))
+            told = self._scores(step)
+            self._note(node, Progress(NodeState.SUCCEEDED, key, began_at=now, ended_at=now, reused=True, scores=told))
             return True
         began_at = _now_ms()
         self._note(node, Progress(NodeState.RUNNING, key, began_at=began_at))
@@ -117,15 +131,29 @@ class _Engine:
     def _close(self, node: int, exit_code: int) -> None:
         step, begun = self._steps[node], self._progress[node]
         told = self._folder / PARTIAL / str(node) / REASON
-        if exit_code == 0:
+        # What it has brought out counts, not what it says: a library may end a process as if all were well.
+        if exit_code == 0 and begun.key is not None and self._is_there(begun.key):
             log.info("%s: done", step.name)
-            state, reason = NodeState.SUCCEEDED, None
-        else:
-            state, reason = NodeState.FAILED, f"It was ended by signal {-exit_code}" if exit_code < 0 else None
+            done = Progress(NodeState.SUCCEEDED, begun.key, None, begun.began_at, _now_ms(), scores=self._scores(step))
+            self._note(node, done)
+            return
+        reason = f"It was ended by signal {-exit_code}" if exit_code < 0 else "Its process ended before it was done"
+        with contextlib.suppress(FileNotFoundError):
+            reason = told.read_text()
+        log.error("%s: %s", step.name, reason)
+        self._note(node, Progress(NodeState.FAILED, begun.key, reason, begun.began_at, _now_ms()))
+
+    def _figures_of(self, node: int, port: str) -> Path:
+        return self._folder / PARTIAL / str(node) / f"{port}.json"
+
+    def _scores(self, step: Step) -> dict[str, dict[str, float]]:
+        """What a node's figures say in single numbers, by port."""
+        found = {}
+        for port in step.outputs:
             with contextlib.suppress(FileNotFoundError):
-                reason = told.read_text()
-            log.error("%s: %s", step.name, reason)
-        self._note(node, Progress(state, begun.key, reason, begun.began_at, _now_ms()))
+                if told := scores(json.loads(self._figures_of(step.id, port).read_bytes())):
+                    found[port] = told
+        return found
 
     def _note(self, node: int, progress: Progress) -> None:
         self._progress[node] = progress

@@ -13,7 +13,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-_TABLE, _ABOUT, _MODEL = "table.arrow", "about.json", "model.skops"
+from app.visual.engine.plan import ABOUT, TABLE
+
+_MODEL = "model.skops"
 
 
 class NodeFailure(Exception):
@@ -96,7 +98,7 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 def save(value: Value, folder: Path) -> None:
     """Keep a value in a folder, which exists."""
     if isinstance(value, Table):
-        _save_frame(value.frame, folder / _TABLE)
+        _save_frame(value.frame, folder / TABLE)
         about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
         kept: Any = list(value.preparation)
     else:
@@ -112,13 +114,13 @@ def save(value: Value, folder: Path) -> None:
         import skops.io
 
         skops.io.dump(kept, folder / _MODEL)
-    (folder / _ABOUT).write_text(json.dumps(about, ensure_ascii=False))
+    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False))
 
 
 def load(folder: Path) -> Value:
     """A value that was kept. Raises :class:`NodeFailure` where none was."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text())
     except FileNotFoundError:
         raise NodeFailure(
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
@@ -126,7 +128,7 @@ def load(folder: Path) -> Value:
         ) from None
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if about.pop("kind") == "table":
-        frame = missing_as_nan(feather.read_feather(folder / _TABLE))
+        frame = missing_as_nan(feather.read_feather(folder / TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
     return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
 
@@ -142,8 +144,8 @@ def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
 def _save_frame(frame: pd.DataFrame, path: Path) -> None:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise NodeFailure(f"A column has values of several types: {error}") from error
+    except pa.ArrowException as error:
+        raise NodeFailure(f"A column has values of several types, or of one that cannot be kept: {error}") from error
     feather.write_feather(table, str(path), compression="lz4")
 
 

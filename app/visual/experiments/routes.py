@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from app.errors import InvalidInput, Problem
 from app.service import ReadSession, WriteSession
 from app.visual.answers import Answer, Listed, Page, measured
-from app.visual.catalogue import Component, Framework, Parameter, PortType, attributes, catalogue
+from app.visual.catalogue import Component, Framework, Parameter, PortType, attributes
 from app.visual.choices import LEARNINGS, PATTERNS, STATUSES
 from app.visual.experiments import service as experiments
 from app.visual.experiments.service import Found
@@ -27,6 +27,7 @@ from app.visual.experiments.wire import (
     StatusChoice,
     framework_choices,
 )
+from app.visual.own import service as own
 from app.visual.runs import status_of
 from app.wire import Int64, OptionalInt32
 
@@ -37,9 +38,9 @@ ExperimentPath = Annotated[Int64, Path(alias="expId")]
 
 
 @router.get("/component/structure", tags=["组件管理"])
-async def structure(framework: TheFramework) -> Answer[list[dict[str, Any]]]:
+async def structure(session: ReadSession, framework: TheFramework) -> Answer[list[dict[str, Any]]]:
     """获取组件结构: the components by stage and group, with all that the page needs to draw them."""
-    known = catalogue(framework)
+    known = await own.known(session, framework)
     return Answer(
         obj=[
             {
@@ -52,7 +53,7 @@ async def structure(framework: TheFramework) -> Answer[list[dict[str, Any]]]:
                         "desc": group.label.zh,
                         "descEn": group.label.en,
                         "operators": [
-                            _operator(one)
+                            operator(one)
                             for one in known.components
                             if (one.stage, one.group) == (stage.name, group.name)
                         ],
@@ -162,7 +163,8 @@ def _entry(found: Found) -> dict[str, Any]:
     }
 
 
-def _operator(component: Component) -> dict[str, Any]:
+def operator(component: Component) -> dict[str, Any]:
+    """A component as 获取组件结构 has it."""
     return {
         "uuid": component.uuid,
         "clazzname": component.name,

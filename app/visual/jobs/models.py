@@ -10,6 +10,9 @@ from sqlmodel import Field, SQLModel
 from app.database import Audited
 from app.ids import new_id
 
+SUBJECT = "visual.job:"
+"""What a job's runs are runs of begins so; the job's id follows."""
+
 
 class VisualJob(Audited, SQLModel, table=True):
     """A graph of an experiment (wire: 任务). A deleted one stays, for the history of its runs."""
@@ -28,7 +31,7 @@ class VisualJob(Audited, SQLModel, table=True):
     @property
     def subject(self) -> str:
         """What its runs are runs of."""
-        return f"visual.job:{self.id}"
+        return f"{SUBJECT}{self.id}"
 
 
 class GraphNode(SQLModel, table=True):

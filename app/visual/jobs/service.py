@@ -13,6 +13,7 @@ from app.database import now_ms
 from app.errors import Conflict, InvalidInput, NotFound, Problem
 from app.ids import new_id
 from app.supervisor import Run, StopMode, request_stop
+from app.visual.choices import Purpose
 from app.visual.experiments import service as experiments
 from app.visual.jobs.graph import Edge, Node
 from app.visual.jobs.models import GraphNode, VisualJob
@@ -35,7 +36,7 @@ async def add(session: AsyncSession, wanted: JobAddition) -> tuple[VisualJob, di
         NotFound, InvalidInput: no such experiment; an edge names a node that is not there.
     """
     experiment = await experiments.find(session, wanted.experiment_id)
-    job = VisualJob(experiment_id=experiment.id, purpose=wanted.purpose)
+    job = VisualJob(experiment_id=experiment.id, purpose=Purpose.TRAIN if wanted.purpose is None else wanted.purpose)
     session.add(job)
     await session.flush()
     return job, await _draw(session, job, [NodeChange.model_validate(node.model_dump()) for node in wanted.graph], {})

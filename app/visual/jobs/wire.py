@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from app.visual.answers import NumberAsText, Paging
+from app.visual.answers import NumberAsText, Page, Paging
 from app.visual.choices import Purpose, Status
 from app.wire import DateTime, Int32, Int64, OptionalInt64, Text, Wire, blank_is_absent
 
@@ -121,12 +121,23 @@ class NodeChange(NodeBody):
     is_deleted: bool = Field(False, alias="isDelete")
 
 
+class ModelReference(Wire):
+    """Names a model that a job has trained (ours): the only one, or a node's; of the newest run, or of another."""
+
+    job_id: Int64 = Field(alias="jobId")
+    node_id: OptionalInt64 = Field(None, alias="nodeId")
+    port: Annotated[Text | None, BeforeValidator(blank_is_absent)] = Field(None, alias="portName")
+    run_id: OptionalInt64 = Field(None, alias="runId")
+
+
 class JobAddition(Wire):
-    """添加任务."""
+    """添加任务. Ours: ``model`` and ``dataId`` in the place of ``graph`` make the graph of a prediction."""
 
     experiment_id: Int64 = Field(alias="expId")
-    purpose: Purpose = Field(Purpose.TRAIN, alias="jobPattern")
+    purpose: Purpose | None = Field(None, alias="jobPattern", description="1 without one, 0 with model")
     graph: list[NodeBody] = Field(default_factory=list, max_length=MOST_NODES)
+    model: ModelReference | None = None
+    data_id: OptionalInt64 = Field(None, alias="dataId", description="the data set whose rows are to be predicted")
 
 
 class JobChange(Wire):
@@ -182,6 +193,29 @@ class PortQuery(Wire):
     port: Text = Field(alias="portName")
 
 
+class RowsQuery(PortQuery, Paging):
+    """Rows of a table that a node brought out (ours)."""
+
+
+class TableQuery(PortQuery):
+    """下载: a table that a node brought out (ours)."""
+
+    form: Literal["csv", "parquet"] = Field("csv", alias="format")
+
+
+class ColumnView(Wire):
+    """A column of :class:`RowsPage`."""
+
+    name: str
+    type: str = Field(description="as Arrow calls it: int64, double, string, bool, timestamp[ns], ...")
+
+
+class RowsPage(Page[list[Any]]):
+    """Rows of a table without the header, which ``columns`` has; null is a value that is missing or no number."""
+
+    columns: list[ColumnView]
+
+
 class LogQuery(Wire):
     """查看任务日志."""
 
@@ -216,14 +250,26 @@ class NodeView(DrawnNode):
     took_ms: OptionalInt64 = Field(None, alias="tookMs")
 
 
+class UsedModel(Wire):
+    """A model that a run brought in: which output it was when the run began."""
+
+    brought_by: Int64 = Field(alias="nodeId")
+    job_id: Int64 = Field(alias="fromJobId")
+    run_id: Int64 = Field(alias="fromRunId")
+    node_id: Int64 = Field(alias="fromNodeId")
+    port: str = Field(alias="fromPortName")
+    key: str = Field(description="names the model: the same key is the same model")
+
+
 class JobView(JobEntry):
-    """获取任务详情. ``reason`` is ours: why it is not well, or what it waits for."""
+    """获取任务详情. ``reason`` is ours: why it is not well, or what it waits for; so are ``seed`` and ``models``."""
 
     purpose: Purpose = Field(alias="jobPattern")
     experiment_id: Int64 = Field(alias="expId")
     modified_at: DateTime = Field(alias="updateTime")
     reason: str | None = None
     seed: int | None = None
+    models: list[UsedModel] = Field(default_factory=list)
     graph: list[NodeView]
 
 
