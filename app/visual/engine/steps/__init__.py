@@ -25,6 +25,8 @@ class Task:
     seed: int
     figures: Callable[[str], Figures]
     """What is drawn of an output port."""
+    processors: int = 1
+    """How many processes a step may compute in, where it starts some itself."""
 
     def table(self, port: str = "data") -> Table:
         """The table at an input port, which is tied."""
