@@ -184,7 +184,7 @@ class _Engine:
 
         began = time.monotonic()
         given = {**step.parameters, **step.source}
-        task = steps.Task(step.name, step.of, given, inputs, self._plan.seed, figures_of, self._plan.processors)
+        task = steps.Task(step.name, step.of, given, inputs, self._plan.seed, figures_of, self._plan.processors, own)
         brought: Mapping[str, Any] = steps.step(step.step)(task)
         for port in step.outputs:
             (folder / port).mkdir()
