@@ -24,6 +24,8 @@ class VisualJob(Audited, SQLModel, table=True):
     """:class:`~app.visual.choices.Purpose`."""
     last_run_id: int | None = Field(default=None, sa_type=BigInteger)
     """Written with the run, in one transaction."""
+    origin: str | None = Field(default=None, max_length=100, index=True)
+    """The run and the node that brought out its graph, where one did."""
 
     @property
     def subject(self) -> str:
@@ -39,9 +41,7 @@ class GraphNode(SQLModel, table=True):
     id: int = Field(
         default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
     )
-    job_id: int = Field(
-        sa_type=BigInteger, index=True
-    )
+    job_id: int = Field(sa_type=BigInteger, index=True)
     top: int
     left: int
     component: str = Field(max_length=200)
