@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Generic, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from app.visual.engine.values import NodeFailure
 
 T = TypeVar("T")
@@ -107,7 +109,8 @@ def attempts() -> Iterator[Attempts[T]]:
 
 def _work(work: Callable[[], float | None], said: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with warnings.catch_warnings():
+    # On one processor: threads that libraries may have had before the fork are not there any more.
+    with threadpool_limits(1), warnings.catch_warnings():
         # What libraries say of parameters that are only tried is nothing for the log.
         warnings.simplefilter("ignore")
         try:
