@@ -43,6 +43,8 @@ TARGETS = (
     Target("observe_5000_overviews", 1.05),
     Target("restart_vs_hand_made", 1.3),
     Target("rss_mib", 1.2 * 1024),
+    Target("search_flights_s", 66),
+    Target("search_flights_adopted_difference", 1e-9),
 )
 
 

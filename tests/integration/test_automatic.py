@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -94,7 +96,7 @@ async def test_a_search_in_a_drawn_graph_is_adopted_with_what_comes_before_it(la
     assert (status, f"node {nodes['read']} does not search" in said) == (400, True)
 
 
-async def test_a_search_that_is_stopped_ends_with_all_its_trials(lab: Experiments) -> None:
+async def test_a_search_that_is_stopped_ends_with_all_its_trials(lab: Experiments, tmp_path: Path) -> None:
     job, nodes = await automatic(lab, "long", timeBudget=600)
     await lab.ok("POST", "/job/run", json={"jobId": job})
     await _course_while_it_runs(lab, job, nodes["search"])
@@ -103,7 +105,7 @@ async def test_a_search_that_is_stopped_ends_with_all_its_trials(lab: Experiment
 
     assert {one["nodeId"]: one["nodeStatus"] for one in ended["graph"]}[nodes["search"]] == Status.STOPPED
     assert (await lab.figures(job, nodes["search"], "search"))["curve"]
-    assert _engines() == []
+    assert _engines(tmp_path) == []
     status, said = await lab.refused("POST", "/job/adopt", json={"jobId": job})
     assert (status, "has brought out nothing" in said) == (409, True)
 
@@ -185,13 +187,12 @@ def _close(found: object, wanted: object) -> bool:
     return found == wanted
 
 
-def _engines() -> list[int]:
-    """The processes of graphs that are run below this one's keepers."""
+def _engines(home: Path) -> list[int]:
+    """The processes that run graphs of this service."""
     found = []
     for process in psutil.process_iter():
-        try:
-            if "app.visual.engine" in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if "app.visual.engine" in command and str(home) in command and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
-        except psutil.Error:
-            continue
     return found

@@ -84,6 +84,8 @@ def test_every_target_that_was_announced_is_held() -> None:
         "observe_5000_overviews": "≤ 1.05",
         "restart_vs_hand_made": "≤ 1.3",
         "rss_mib": "≤ 1228.8",
+        "search_flights_s": "≤ 66",
+        "search_flights_adopted_difference": "≤ 1e-09",
     }
 
 

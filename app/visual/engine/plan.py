@@ -128,14 +128,15 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A graph that a node brought out, for people to go on with: nodes in an order in which they can be run."""
+    """A graph that a node brought out, for people to go on with: nodes in an order in which they can be run.
+
+    Where they leave something to chance, they say their seed.
+    """
 
     INPUT: ClassVar[str] = ""
     """In place of a node: what is tied to the input of the node that brought the graph out."""
 
     nodes: Sequence[Drawn]
-    seed: int
-    """Run with it, the graph comes to the same again."""
 
     def write(self, folder: Path) -> None:
         """Leave it in a port's folder."""
@@ -149,7 +150,7 @@ class Drawing:
             Drawn(**{**one, "inputs": {port: (node, out) for port, (node, out) in one["inputs"].items()}})
             for one in found["nodes"]
         ]
-        return cls(nodes, found["seed"])
+        return cls(nodes)
 
 
 def write_json(path: Path, value: Any) -> None:

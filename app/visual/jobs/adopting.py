@@ -74,13 +74,13 @@ async def adopt(service: Service, wanted: Adoption) -> Adopted:
         graph = _graph(source, found, known)
         if (made := await _adopted(session, source.origin, wanted.experiment_id)) is not None:
             names = _names(graph, await jobs.nodes_of(session, made.id))
-            return _answer(made, names, found, is_new=False)
+            return _answer(source, made, names, is_new=False)
         place = await _place(session, wanted, job, experiment)
         addition = JobAddition(experiment_id=place, purpose=Purpose.TRAIN, graph=graph)
         made, names = await jobs.add(session, addition)
         made.origin = source.origin
         session.add(made)
-        return _answer(made, names, found, is_new=True)
+        return _answer(source, made, names, is_new=True)
 
 
 def _searching(wanted: Adoption, nodes: Sequence[GraphNode], known: Catalogue) -> tuple[GraphNode, str]:
@@ -206,5 +206,11 @@ def _names(graph: Sequence[NodeBody], nodes: Sequence[GraphNode]) -> dict[str, i
     return {str(one.name): node.id for one, node in zip(graph, nodes, strict=True)}
 
 
-def _answer(made: VisualJob, names: Mapping[str, int], found: Drawing, *, is_new: bool) -> Adopted:
-    return Adopted(experiment_id=made.experiment_id, id=made.id, node_ids=dict(names), is_new=is_new, seed=found.seed)
+def _answer(source: _Source, made: VisualJob, names: Mapping[str, int], *, is_new: bool) -> Adopted:
+    return Adopted(
+        experiment_id=made.experiment_id,
+        id=made.id,
+        node_ids=dict(names),
+        is_new=is_new,
+        seed=source.run.spec["seed"],
+    )

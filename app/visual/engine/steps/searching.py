@@ -62,7 +62,7 @@ def automatic(task: Task) -> Mapping[str, Value]:
             ) from failure
     _tell(task, winner, metric, nodes, columns)
     learnt = brought[pipelines.LEARN]
-    return {"model": learnt["model"], "pipeline": learnt["pipeline"], "graph": Drawing(nodes, seed)}
+    return {"model": learnt["model"], "pipeline": learnt["pipeline"], "graph": Drawing(nodes)}
 
 
 def _is_classification(task: Task) -> bool:
