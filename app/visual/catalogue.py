@@ -7,6 +7,7 @@ A component says what the page shows (labels, ports, parameters) and what the en
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import cache
@@ -274,7 +275,7 @@ def _wrong_type(kind: ParameterType, value: Any) -> str | None:
         case ParameterType.INTEGER:
             right = isinstance(value, int) and not isinstance(value, bool)
         case ParameterType.NUMBER:
-            right = isinstance(value, int | float) and not isinstance(value, bool)
+            right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         case ParameterType.BOOLEAN:
             right = isinstance(value, bool)
         case ParameterType.LIST:

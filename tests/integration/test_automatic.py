@@ -44,7 +44,7 @@ async def test_a_search_is_live_and_what_it_finds_is_a_graph_that_comes_to_the_s
     (course,) = found["curve"]
     by_estimator, trials, winner = found["table"]
     assert course["x"][-1] < 6 * 1.1
-    assert sum(by_estimator["trials"]) == len(trials["trial"]) > 3
+    assert sum(by_estimator["trials"]) >= len(trials["trial"]) > 3
     assert max(score for score in trials["score"] if score is not None) == course["y"][-1] > 0.9
     assert {"Split", "Evaluate a classification"} <= set(winner["winner"])
     log = (await lab.ok("GET", "/job/log", params={"jobId": job, "offset": 0}))["content"]

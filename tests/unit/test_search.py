@@ -25,10 +25,10 @@ from app.visual.catalogue import Component, Framework, catalogue
 from app.visual.engine.figures import Figures
 from app.visual.engine.plan import Drawing
 from app.visual.engine.search import pipelines, rows
-from app.visual.engine.search.attempts import attempts
+from app.visual.engine.search.attempts import Attempts
 from app.visual.engine.search.columns import look_at
 from app.visual.engine.search.space import ESTIMATOR, LEARNERS, Algorithm, Space
-from app.visual.engine.steps import Task, searching, step
+from app.visual.engine.steps import Task, library_class, parameters_of, searching, step
 from app.visual.engine.values import Model, NodeFailure, Table
 from app.visual.jobs.graph import Edge, Node, check, read_parameters
 
@@ -131,7 +131,10 @@ def test_given_any_pipeline_when_drawn_then_its_graph_can_be_run_and_nodes_get_t
     assert problems == []
     given = {one.id: one.parameters for one in ready}
     for node in drawn:
-        assert given[ids[node.name]] == component(node.component).completed(node.parameters)
+        of = component(node.component)
+        assert given[ids[node.name]] == of.completed(node.parameters)
+        by_chance = of.of is not None and "random_state" in parameters_of(library_class(of.of))
+        assert node.parameters.get("random_state", SEED if not by_chance else None) == SEED
 
 
 def test_given_columns_when_looked_at_then_those_of_no_use_are_told() -> None:
@@ -172,7 +175,7 @@ def test_given_attempts_when_one_fails_or_is_killed_then_the_others_answer() -> 
         return 0.0
 
     found = {}
-    with attempts() as running:
+    with Attempts() as running:
         for name, work in (("works", lambda: 2.0), ("fails", fails), ("dies", dies)):
             running.begin(name, work)
         while len(running):
@@ -185,8 +188,8 @@ def test_given_attempts_when_one_fails_or_is_killed_then_the_others_answer() -> 
 def test_given_attempts_when_their_process_is_killed_then_they_end_too(tmp_path: Path) -> None:
     program = (
         "import time\n"
-        "from app.visual.engine.search.attempts import attempts\n"
-        "with attempts() as running:\n"
+        "from app.visual.engine.search.attempts import Attempts\n"
+        "with Attempts() as running:\n"
         "    running.begin('a', lambda: time.sleep(600))\n"
         "    running.begin('b', lambda: time.sleep(600))\n"
         "    print('begun', flush=True)\n"

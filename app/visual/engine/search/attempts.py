@@ -9,7 +9,6 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -63,10 +62,17 @@ class Attempt(Generic[T]):
 
 
 class Attempts(Generic[T]):
-    """The attempts that are under way."""
+    """The attempts that are under way; as a context, of which none is left at its end."""
 
     def __init__(self) -> None:
         self._running: list[Attempt[T]] = []
+
+    def __enter__(self) -> Attempts[T]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for attempt in self:
+            self.give_up(attempt)
 
     def __len__(self) -> int:
         return len(self._running)
@@ -91,20 +97,9 @@ class Attempts(Generic[T]):
         return ended
 
     def give_up(self, attempt: Attempt[T]) -> None:
-        """End an attempt that takes too long."""
+        """End an attempt that is not wanted any more."""
         self._running.remove(attempt)
         attempt.end()
-
-
-@contextmanager
-def attempts() -> Iterator[Attempts[T]]:
-    """Attempts, of which none is left at the end."""
-    made: Attempts[T] = Attempts()
-    try:
-        yield made
-    finally:
-        for attempt in made:
-            made.give_up(attempt)
 
 
 def _work(work: Callable[[], float | None], said: Connection) -> None:

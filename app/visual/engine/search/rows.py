@@ -14,6 +14,8 @@ MOST_CHECKED = 20_000
 """So many rows are enough to compare on."""
 FIRST_CELLS = 200_000
 """Trials begin with about so many values: rows times columns."""
+FIRST_ROWS = 200
+"""With fewer rows trials do not begin, however many columns there are."""
 FACTOR = 4
 """From one stage of a trial to the next, so many times the rows."""
 FEW_ROWS = 10_000
@@ -58,7 +60,7 @@ def folds(train: Table, classes: bool, count: int | None, share: float) -> list[
 
 def stages(rows: int, columns: int) -> Sequence[int]:
     """How many rows a trial learns from, stage by stage; the last one has all."""
-    first = FIRST_CELLS / max(columns, 1)
+    first = max(FIRST_CELLS / max(columns, 1), FIRST_ROWS)
     sizes = [rows]
     while sizes[0] / FACTOR >= first:
         sizes.insert(0, sizes[0] // FACTOR)

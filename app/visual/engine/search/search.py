@@ -18,7 +18,7 @@ from optuna.trial import Trial, TrialState
 from app.visual.engine.figures import Figures
 from app.visual.engine.plan import Drawn
 from app.visual.engine.search import pipelines
-from app.visual.engine.search.attempts import Attempt, Attempts, attempts
+from app.visual.engine.search.attempts import Attempt, Attempts
 from app.visual.engine.search.rows import FACTOR, Fold
 from app.visual.engine.search.space import ESTIMATOR, Space
 from app.visual.engine.steps import evaluating
@@ -71,7 +71,7 @@ class Limits:
     """On the monotonic clock."""
     budget_s: float
     processors: int
-    most_trials: int | None = None
+    most_trials: int
 
     @property
     def seconds(self) -> float:
@@ -100,16 +100,18 @@ class Search:
     figures: Figures
     tried: list[Tried] = field(default_factory=list)
     leader: Tried | None = None
-    _course: list[tuple[float, float]] = field(default_factory=list)
-    _shown: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._study = self._made()
+        self._course: list[tuple[float, float]] = []
+        self._shown = 0.0
 
     def run(self) -> Tried:
         """Search until the budget is used up; the pipeline that leads then. Raises :class:`NodeFailure`."""
-        study = self._study()
-        with attempts() as running:
+        with Attempts[Tried]() as running:
             while self.limits.left > 0 and (self._may_begin() or len(running)):
                 while len(running) < self.limits.processors and self._may_begin():
-                    self._begin(study, running)
+                    self._begin(running)
                 for attempt in running.ended(min(self.limits.left, SHOWN_EVERY_S)):
                     self._close(attempt, running)
                 self._give_up(running)
@@ -121,7 +123,7 @@ class Search:
             raise NodeFailure(self._why_none())
         return self.leader
 
-    def _study(self) -> optuna.Study:
+    def _made(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -140,10 +142,10 @@ class Search:
         return study
 
     def _may_begin(self) -> bool:
-        return self.limits.most_trials is None or len(self.tried) < self.limits.most_trials
+        return len(self.tried) < self.limits.most_trials
 
-    def _begin(self, study: optuna.Study, running: Attempts[Tried]) -> None:
-        trial = study.ask()
+    def _begin(self, running: Attempts[Tried]) -> None:
+        trial = self._study.ask()
         nodes = self.space.suggest(trial)
         tried = Tried(trial, nodes, trial.params[ESTIMATOR])
         self.tried.append(tried)
@@ -159,7 +161,10 @@ class Search:
         outcome = attempt.outcome()
         tried.seconds += took
         if outcome.value is None:
-            undefined = f"The score '{self.metric}' is not defined on the rows that are compared on"
+            undefined = (
+                f"The score '{self.metric}' is not defined on the rows that are compared on: bring in more rows of "
+                f"every class, or choose another metric"
+            )
             tried.reason = outcome.reason or undefined
             self._stop(tried, "failed")
             log.warning("trial %d: %s", tried.number, tried.reason)
@@ -169,7 +174,7 @@ class Search:
         tried.trial.report(outcome.value, FACTOR**tried.stage)
         if tried.stage == len(self.stages) - 1:
             tried.state = "complete"
-            tried.trial.study.tell(tried.trial, outcome.value)
+            self._study.tell(tried.trial, outcome.value)
         elif tried.trial.should_prune():
             self._stop(tried, "pruned")
         elif took * self.stages[tried.stage + 1] / self.stages[tried.stage] > self.limits.left:
@@ -181,7 +186,7 @@ class Search:
     def _note(self, tried: Tried, score: float) -> None:
         better = -score if self.metric in evaluating.ERRORS else score
         tried.score, tried.rows, tried.ranked = score, self.stages[tried.stage], (tried.stage, better)
-        if self.leader is None or _rank(tried) >= _rank(self.leader):
+        if self.leader is None or _rank(tried) > _rank(self.leader):
             self.leader = tried
             self._course.append((self.limits.seconds, score))
 
@@ -200,7 +205,7 @@ class Search:
     def _stop(self, tried: Tried, state: str) -> None:
         """The rest of a trial is not wanted; without any score it counts as the worst."""
         tried.state = state
-        tried.trial.study.tell(tried.trial, state=TrialState.PRUNED)
+        self._study.tell(tried.trial, state=TrialState.PRUNED)
 
     def _why_none(self) -> str:
         if failed := Counter(tried.reason for tried in self.tried if tried.reason is not None):

@@ -59,9 +59,11 @@ def _pair(
     ranges: Mapping[str, BaseDistribution],
     first: Mapping[str, Any],
     *,
+    fixed: Mapping[str, Any] | None = None,
     scaled: bool = False,
 ) -> Learner:
-    return Learner(Algorithm(classes, ranges, first), Algorithm(numbers, ranges, first), scaled)
+    of_classes, of_numbers = (Algorithm(uuid, ranges, first, fixed or {}) for uuid in (classes, numbers))
+    return Learner(of_classes, of_numbers, scaled)
 
 
 _LEAVES = {"max_leaf_nodes": _wholes(8, 4096), "min_samples_leaf": _wholes(1, 64)}
@@ -90,6 +92,8 @@ LEARNERS: Mapping[str, Learner] = {
             "min_samples_leaf": 20,
             "l2_regularization": 1e-6,
         },
+        # Left to itself it begins to stop early at so many rows: all stages of a trial are to learn in the same way.
+        fixed={"early_stopping": False},
     ),
     "linear": Learner(
         Algorithm("sklearn.logistic_regression", {"C": _reals(1e-4, 1e3)}, {"C": 1.0}, {"max_iter": 200}),

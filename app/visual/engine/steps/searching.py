@@ -38,19 +38,19 @@ def automatic(task: Task) -> Mapping[str, Value]:
     classes = _is_classification(task)
     metric = _metric(task, classes)
     columns = look_at(table.features)
-    test_size = parameters.get("test_size", 0.2)
+    test_size = parameters["test_size"]
     first = pipelines.split(test_size, classes and _in_both_parts(table, test_size), seed)
     given: pipelines.Brought = {Drawing.INPUT: {"data": table}}
     train = pipelines.carry_out([first], given, seed)[pipelines.SPLIT]["train"]
     assert isinstance(train, Table)
     if classes:
         checks.classes(train)
-    folds = rows.folds(train, classes, parameters.get("folds"), parameters.get("validation", 0.2))
+    folds = rows.folds(train, classes, parameters.get("folds"), parameters["validation"])
     stages = rows.stages(min(len(fold.learnt.frame) for fold in folds), len(train.features.columns))
     by_target = not classes or _can_be_encoded_by_target(folds, stages[0])
-    estimators = [name for name in LEARNERS if name in (parameters.get("estimators") or LEARNERS)]
+    estimators = [name for name in LEARNERS if name in parameters["estimators"]] or list(LEARNERS)
     space = Space(columns, classes, estimators, by_target, seed)
-    limits = Limits(began, parameters.get("time_budget", 60.0), task.processors, parameters.get("max_trials"))
+    limits = Limits(began, parameters["time_budget"], task.processors, parameters["max_trials"])
     winner = Search(space, folds, stages, metric, limits, task.figures("search")).run()
     nodes = [first, *winner.nodes]
     with tempfile.TemporaryDirectory(dir=task.scratch) as folder:
