@@ -209,7 +209,7 @@ def test_given_rows_of_all_kinds_when_searched_then_the_winner_is_drawn_and_come
     tmp_path: Path,
 ) -> None:
     table = mixed()
-    outputs, figures = search(table, tmp_path, time_budget=30.0, max_trials=6)
+    outputs, figures = search(table, tmp_path, time_budget=30.0, max_trials=6, folds=2)
     drawing, pipeline = outputs["graph"], outputs["pipeline"]
     assert isinstance(drawing, Drawing)
     assert isinstance(pipeline, Model)
