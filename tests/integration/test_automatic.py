@@ -61,7 +61,7 @@ async def test_a_search_is_live_and_what_it_finds_is_a_graph_that_comes_to_the_s
     assert (experiment["expName"], experiment["expPattern"]) == ("cancer (drawn)", 1)
     graph = (await lab.ok("GET", f"/job/{adopted['jobId']}"))["graph"]
     assert len(graph) == len(adopted["nodeIds"])
-    assert all(one["cpntInfo"]["params"] or one["cpntInfo"]["ports"]["in"] for one in graph)
+    assert all(one["cpntInfo"]["clazzname"] and one["cpntInfo"]["ports"]["out"] for one in graph)
     rerun = await lab.run(adopted["jobId"], seed=adopted["seed"])
     assert rerun["jobStatus"] == Status.SUCCEEDED, rerun
     reported = await lab.figures(job, nodes["search"], "metrics")

@@ -13,7 +13,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.errors import Conflict, InvalidInput, NotFound, Problem
 from app.service import Service
 from app.supervisor import Run
-from app.visual.catalogue import Catalogue, Component, Framework, PortType, catalogue
+from app.visual.catalogue import Catalogue, Framework, PortType, catalogue
 from app.visual.choices import Learning, Pattern, Purpose
 from app.visual.engine.plan import Drawing
 from app.visual.experiments import service as experiments
@@ -22,7 +22,7 @@ from app.visual.experiments.wire import ExperimentAddition
 from app.visual.jobs import drawing, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode, VisualJob
-from app.visual.jobs.wire import Adopted, Adoption, JobAddition, NodeBody, PortQuery
+from app.visual.jobs.wire import Adopted, Adoption, ComponentInfo, JobAddition, NodeBody, PortQuery
 
 _NAMES = 100
 """So many names are tried for a new experiment."""
@@ -160,43 +160,52 @@ async def _place(session: AsyncSession, wanted: Adoption, job: VisualJob, experi
 def _graph(source: _Source, found: Drawing, known: Catalogue) -> list[NodeBody]:
     """The nodes before the search as they were run, and those that it found in its place."""
     steps: Mapping[int, Mapping[str, Any]] = {step["id"]: step for step in source.run.spec["steps"]}
-    places = {node.id: (node.top, node.left) for node in source.drawn}
-    around = {port: (str(node), output) for port, (node, output) in steps[source.node]["inputs"].items()}
-    before: list[int] = []
-    left = [node for node, _ in steps[source.node]["inputs"].values()]
-    while left:
-        node = left.pop()
-        if node not in before:
-            before.append(node)
-            left += [other for other, _ in steps[node]["inputs"].values()]
+    drawn = {node.id: node for node in source.drawn}
     graph = [
         drawing.drawn(
             str(node),
-            _component(known, steps[node]["component"]),
+            _info(steps[node]["component"], known, drawn.get(node)),
             steps[node]["parameters"],
             {port: (str(other), output) for port, (other, output) in steps[node]["inputs"].items()},
-            places.get(node, (drawing.TOP_PX, drawing.LEFT_PX)),
+            _place_of(drawn.get(node)),
         )
-        for node in sorted(before)
+        for node in sorted(_before(source.node, steps))
     ]
-    top, from_left = places.get(source.node, (drawing.TOP_PX, drawing.LEFT_PX))
+    around = {port: (str(node), output) for port, (node, output) in steps[source.node]["inputs"].items()}
+    top, left = _place_of(drawn.get(source.node))
     return graph + [
         drawing.drawn(
             one.name,
-            _component(known, one.component),
+            _info(one.component, known),
             one.parameters,
             {port: around[end[1]] if end[0] == Drawing.INPUT else end for port, end in one.inputs.items()},
-            (top + number * drawing.STEP_PX, from_left),
+            (top + number * drawing.STEP_PX, left),
         )
         for number, one in enumerate(found.nodes)
     ]
 
 
-def _component(known: Catalogue, uuid: str) -> Component:
+def _before(node: int, steps: Mapping[int, Mapping[str, Any]]) -> set[int]:
+    """All that a node needs, directly or not."""
+    found: set[int] = set()
+    left = [node]
+    while left:
+        sources = {source for source, _ in steps[left.pop()]["inputs"].values()} - found
+        found |= sources
+        left += sources
+    return found
+
+
+def _info(uuid: str, known: Catalogue, drawn: GraphNode | None = None) -> ComponentInfo:
+    """What its client said of a component, or else what we say; one that is gone is told of when it is to be run."""
+    if drawn is not None and drawn.component == uuid:
+        return ComponentInfo.model_validate(drawn.info)
     component = known.find(uuid)
-    if component is None:
-        raise NotFound(f"What was found has a component that does not exist any more: {uuid!r}. Run the search again")
-    return component
+    return ComponentInfo(uuid=uuid) if component is None else drawing.described(component)
+
+
+def _place_of(node: GraphNode | None) -> tuple[int, int]:
+    return (drawing.TOP_PX, drawing.LEFT_PX) if node is None else (node.top, node.left)
 
 
 def _names(graph: Sequence[NodeBody], nodes: Sequence[GraphNode]) -> dict[str, int]:

@@ -18,9 +18,14 @@ READ, SEARCH = "read", "search"
 TOP_PX, LEFT_PX, STEP_PX = 40, 40, 120
 
 
+def described(component: Component) -> ComponentInfo:
+    """A component as clients have it at its nodes."""
+    return ComponentInfo.model_validate(as_published(component))
+
+
 def drawn(
     name: str,
-    component: Component,
+    component: ComponentInfo,
     parameters: Mapping[str, Any],
     inputs: Mapping[str, tuple[str, str]],
     place: tuple[int, int],
@@ -35,7 +40,7 @@ def drawn(
             for port, (source, output) in inputs.items()
         ],
         attributes=[AttributeView(key=key, value=value) for key, value in parameters.items()],
-        component=ComponentInfo.model_validate(as_published(component)),
+        component=component,
     )
 
 
@@ -73,8 +78,8 @@ def automatic(wanted: AutomaticSearch, framework: Framework) -> list[NodeBody]:
     if wrong:
         raise InvalidInput(*(Problem(f"the search: {one}", field="automatic") for one in wrong))
     return [
-        drawn(READ, reader, of_reader, {}, (TOP_PX, LEFT_PX)),
-        drawn(SEARCH, search, of_search, {"data": (READ, "data")}, (TOP_PX + STEP_PX, LEFT_PX)),
+        drawn(READ, described(reader), of_reader, {}, (TOP_PX, LEFT_PX)),
+        drawn(SEARCH, described(search), of_search, {"data": (READ, "data")}, (TOP_PX + STEP_PX, LEFT_PX)),
     ]
 
 
