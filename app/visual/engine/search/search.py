@@ -45,7 +45,10 @@ class Tried:
     rows: int = 0
     """So many it has learnt from when it came to ``score``."""
     score: float | None = None
+    at: float = 0.0
+    """When it came to the score, in seconds since the search began."""
     seconds: float = 0.0
+    """How long it has taken so far."""
     state: str = "running"
     reason: str | None = None
     ranked: tuple[int, float] | None = None
@@ -185,10 +188,11 @@ class Search:
 
     def _note(self, tried: Tried, score: float) -> None:
         better = -score if self.metric in evaluating.ERRORS else score
-        tried.score, tried.rows, tried.ranked = score, self.stages[tried.stage], (tried.stage, better)
+        tried.score, tried.at, tried.rows = score, self.limits.seconds, self.stages[tried.stage]
+        tried.ranked = (tried.stage, better)
         if self.leader is None or _rank(tried) > _rank(self.leader):
             self.leader = tried
-            self._course.append((self.limits.seconds, score))
+            self._course.append((tried.at, score))
 
     def _give_up(self, running: Attempts[Tried]) -> None:
         """Once something leads, what takes too long has to make way; what was promoted may take what is left."""
@@ -227,8 +231,14 @@ class Search:
             course = [*self._course, *((self.limits.seconds, score) for _, score in self._course[-1:])]
             seconds, scores = [round(at, 3) for at, _ in course], [score for _, score in course]
             self.figures.curve("best score so far", seconds, scores, "seconds", self.metric)
+            self._cloud()
             self.figures.table(self._by_estimator())
             self.figures.table(self._listed())
+
+    def _cloud(self) -> None:
+        some = [one for one in self.tried if one.ranked][-evaluating.MOST_POINTS :]
+        when, scores = [round(one.at, 3) for one in some], [one.score for one in some]
+        self.figures.scatter("trials", when, scores, "seconds", self.metric, [one.estimator for one in some])
 
     def _by_estimator(self) -> Mapping[str, Sequence[Any]]:
         of = {name: [one for one in self.tried if one.estimator == name] for name in self.space.estimators}
