@@ -107,6 +107,10 @@ class Service:
         except (OSError, http.client.HTTPException, Failed):
             return False
 
+    def visual(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the API of visual experiments; the answer's ``obj``."""
+        return self._http.json(method, f"/visualmodule{path}", body)["obj"]
+
     def _job(self, statement: Statement, number: int) -> dict[str, Any]:
         return statement.job(f"{statement.name}-{number}", self.cluster_id, self.tables, number)
 

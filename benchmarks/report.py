@@ -49,6 +49,8 @@ TARGETS = (
     Target("csv_page_ms", 100),
     Target("upload_mb_s", 100, at_least=True),
     Target("waiting_cores", 0.05),
+    Target("search_flights_s", 66),
+    Target("search_flights_adopted_difference", 1e-9),
 )
 
 

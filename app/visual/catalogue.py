@@ -7,6 +7,7 @@ A component says what the page shows (labels, ports, parameters) and what the en
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import cache
@@ -34,6 +35,8 @@ class PortType(StrEnum):
     MODEL = "sklearn_model"
     PIPELINE = "pipeline_model"
     """A model with all that its rows went through before it."""
+    GRAPH = "graph"
+    """A graph that was found, which can be drawn and run like any other."""
     FIGURES = "metrics"
 
 
@@ -157,6 +160,15 @@ class Component(_Value):
     def parameter(self, name: str) -> Parameter | None:
         """The parameter of that name."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+    def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Right parameters and the defaults of the others, each of its own type; what has no value is left out."""
+        values = {one.name: given.get(one.name, one.default) for one in self.parameters}
+        return {
+            one.name: float(values[one.name]) if one.type is ParameterType.NUMBER else values[one.name]
+            for one in self.parameters
+            if values[one.name] is not None
+        }
 
 
 class Group(_Value):
@@ -284,7 +296,7 @@ def _wrong_type(kind: ParameterType, value: Any) -> str | None:
         case ParameterType.INTEGER:
             right = isinstance(value, int) and not isinstance(value, bool)
         case ParameterType.NUMBER:
-            right = isinstance(value, int | float) and not isinstance(value, bool)
+            right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         case ParameterType.BOOLEAN:
             right = isinstance(value, bool)
         case ParameterType.LIST:

@@ -90,6 +90,8 @@ def test_every_target_that_was_announced_is_held() -> None:
         "csv_page_ms": "≤ 100",
         "upload_mb_s": "≥ 100",
         "waiting_cores": "≤ 0.05",
+        "search_flights_s": "≤ 66",
+        "search_flights_adopted_difference": "≤ 1e-09",
     }
 
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 PLAN = "plan.json"
 NODES = "nodes"
@@ -23,6 +23,8 @@ FIGURES, STATISTIC = "figures.json", "statistic.json"
 """Of a port: what is drawn of it, and what is known of its columns."""
 TABLE, ABOUT = "table.arrow", "about.json"
 """Of a port: its rows where it is a table, and what else is known of its value."""
+DRAWING = "graph.json"
+"""Of a port that brings out a graph (:class:`Drawing`)."""
 PARTIAL = "partial"
 """The folder, beside the nodes', of the run's own figures, which grow while their node runs: ``<node>/<port>.json``.
 
@@ -123,6 +125,45 @@ class Progress:
         except FileNotFoundError:
             return cls(NodeState.WAITING)
         return cls(**{**found, "state": NodeState(found["state"])})
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A node of a graph that a node brought out."""
+
+    name: str
+    """What the others call it."""
+    component: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, tuple[str, str]]
+    """Input port -> node and output port that it is tied to; :data:`Drawing.INPUT` stands for what is around it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A graph that a node brought out, for people to go on with: nodes in an order in which they can be run.
+
+    Where they leave something to chance, they say their seed.
+    """
+
+    INPUT: ClassVar[str] = ""
+    """In place of a node: what is tied to the input of the node that brought the graph out."""
+
+    nodes: Sequence[Drawn]
+
+    def write(self, folder: Path) -> None:
+        """Leave it in a port's folder."""
+        write_json(folder / DRAWING, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Drawing:
+        """The drawing of a port's folder. Raises ``FileNotFoundError``."""
+        found = json.loads((folder / DRAWING).read_bytes())
+        nodes = [
+            Drawn(**{**one, "inputs": {port: (node, out) for port, (node, out) in one["inputs"].items()}})
+            for one in found["nodes"]
+        ]
+        return cls(nodes)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -213,7 +213,8 @@ class _Engine:
             return figures.setdefault(port, Figures(own / f"{port}.json"))
 
         began = time.monotonic()
-        task = steps.Task(step.name, step.of, {**step.parameters, **step.source}, inputs, self._plan.seed, figures_of)
+        given = {**step.parameters, **step.source}
+        task = steps.Task(step.name, step.of, given, inputs, self._plan.seed, figures_of, self._plan.processors, own)
         brought: Mapping[str, Any] = steps.step(step.step)(task)
         for port in step.outputs:
             (folder / port).mkdir()

@@ -1,4 +1,7 @@
-"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles."""
+"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
+
+Graphs that nodes bring out are JSON, which the service reads too (:class:`app.visual.engine.plan.Drawing`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-from app.visual.engine.plan import ABOUT, TABLE
+from app.visual.engine.plan import ABOUT, TABLE, Drawing
 
 _MODEL = "model.skops"
 
@@ -87,7 +90,7 @@ class Model:
         return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
-Value = Table | Model
+Value = Table | Model | Drawing
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -97,10 +100,14 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
 def save(value: Value, folder: Path) -> None:
     """Keep a value in a folder, which exists."""
-    if isinstance(value, Table):
+    kept: Any = None
+    if isinstance(value, Drawing):
+        about: dict[str, Any] = {"kind": "graph"}
+        value.write(folder)
+    elif isinstance(value, Table):
         _save_frame(value.frame, folder / TABLE)
-        about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
-        kept: Any = list(value.preparation)
+        about = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
+        kept = list(value.preparation)
     else:
         about = {
             "kind": "model",
@@ -126,8 +133,11 @@ def load(folder: Path) -> Value:
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
+    kind = about.pop("kind")
+    if kind == "graph":
+        return Drawing.read(folder)
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
-    if about.pop("kind") == "table":
+    if kind == "table":
         frame = missing_as_nan(feather.read_feather(folder / TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
     return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)

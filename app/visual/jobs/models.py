@@ -27,6 +27,8 @@ class VisualJob(Audited, SQLModel, table=True):
     """:class:`~app.visual.choices.Purpose`."""
     last_run_id: int | None = Field(default=None, sa_type=BigInteger)
     """Written with the run, in one transaction."""
+    origin: str | None = Field(default=None, max_length=100, index=True)
+    """The run and the node that brought out its graph, where one did."""
 
     @property
     def subject(self) -> str:

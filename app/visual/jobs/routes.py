@@ -10,11 +10,13 @@ from fastapi.responses import FileResponse
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import downloads, prediction, running
+from app.visual.jobs import adopting, downloads, prediction, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
 from app.visual.jobs.wire import (
+    Adopted,
+    Adoption,
     AttributeView,
     ComponentInfo,
     EdgeView,
@@ -182,6 +184,12 @@ async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
     """运行任务: the graph is checked before anything runs; what an earlier run has done is not done again."""
     started = await running.start(service, wanted)
     return Answer(obj=JobStatusView(id=wanted.id, status=status_of(started), reason=started.reason, graph=[]))
+
+
+@router.post("/job/adopt")
+async def adopt(service: TheService, wanted: Adoption) -> Answer[Adopted]:
+    """Ours: what an automatic search has found becomes a job of its own, which can be changed and run."""
+    return Answer(obj=await adopting.adopt(service, wanted))
 
 
 @router.post("/job/stop")

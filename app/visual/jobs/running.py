@@ -93,7 +93,7 @@ async def start(service: Service, wanted: JobRun) -> Run:
         sources = await _sources(session, service.settings, order)
         models = await _models(session, service.settings, [node for node in order if node.id in chosen])
     columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
-    if problems := graph.unknown_columns(order, columns):
+    if problems := graph.unknown_columns(order, columns) + _too_long(order, service.settings):
         raise InvalidInput(*problems)
     code = await asyncio.to_thread(
         own.code_of, service.settings, {node.id: node.component for node in order if node.id in chosen}
@@ -116,6 +116,20 @@ async def start(service: Service, wanted: JobRun) -> Run:
         session.add(found.job)
     service.supervisor.kick(run)
     return run
+
+
+def _too_long(order: Sequence[Ready], settings: Settings) -> list[Problem]:
+    """Searches that would be ended before their time is up."""
+    most = settings.visual_time_s
+    return [
+        Problem(
+            f"{node.name}: its parameter 'time_budget' is {budget:g} s, and an experiment may run {most:g} s here",
+            field="nodeAttr",
+            remedy="take less, or have HLINK_VISUAL_TIME_S raised",
+        )
+        for node in order
+        if most and (budget := node.parameters.get("time_budget", 0.0)) >= most
+    ]
 
 
 async def _sources(session: AsyncSession, settings: Settings, order: Sequence[Ready]) -> dict[int, Readable]:
@@ -201,7 +215,7 @@ async def output_folder(service: Service, query: PortQuery) -> Path:
 async def port_of(service: Service, query: PortQuery) -> Port:
     """An output port of a job's node. Raises ``NotFound``."""
     async with service.database.read() as session:
-        _, component = await _named(session, query)
+        _, component = await named(session, query)
     port = component.output(query.port)
     assert port is not None
     return port
@@ -209,7 +223,7 @@ async def port_of(service: Service, query: PortQuery) -> Port:
 
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:
     async with service.database.read() as session:
-        found, component = await _named(session, query)
+        found, component = await named(session, query)
     if found.run is None:
         raise Conflict(f"Job {query.job_id} has not been run")
     folder = run_folder(service.settings, found.run)
@@ -217,7 +231,7 @@ async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progres
     return name, found.run, await asyncio.to_thread(Progress.read, folder, query.node_id)
 
 
-async def _named(session: AsyncSession, query: PortQuery) -> tuple[Found, Component]:
+async def named(session: AsyncSession, query: PortQuery) -> tuple[Found, Component]:
     """The job that is named, and the component of its node, which has the port. Raises ``NotFound``."""
     found = await jobs.find(session, query.job_id)
     node = await session.get(GraphNode, query.node_id)

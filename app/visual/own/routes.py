@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from app.service import ReadSession, TheService, WriteSession
 from app.uploads import ANY_SIZE
 from app.visual.answers import Answer, Page, measured
-from app.visual.experiments.routes import operator
+from app.visual.components import as_published
 from app.visual.own import service as own
 from app.visual.own.models import OwnComponent
 from app.visual.own.wire import FILE, OwnEntry, OwnQuery, OwnView
@@ -76,7 +76,7 @@ async def remove(session: WriteSession, uuid: Uuid) -> Answer[dict[str, Any]]:
 
 
 def _view(row: OwnComponent) -> OwnView:
-    return OwnView(**_entry(row), operator=operator(row.component))
+    return OwnView(**_entry(row), operator=as_published(row.component))
 
 
 def _entry(row: OwnComponent) -> dict[str, Any]:
