@@ -32,9 +32,7 @@ def jars(folder: Path, installation: Installation) -> tuple[Path, ...]:
     return compiled_with("functions", FOLDER / "java", "hlink-functions", folder, installation)
 
 
-def compiled_with(
-    group: str, sources: Path, name: str, folder: Path, installation: Installation
-) -> tuple[Path, ...]:
+def compiled_with(group: str, sources: Path, name: str, folder: Path, installation: Installation) -> tuple[Path, ...]:
     """The jar of these sources, which call the libraries of a group of artifacts, and those libraries.
 
     Raises what :func:`jars` raises.

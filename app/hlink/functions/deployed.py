@@ -21,9 +21,7 @@ from stream_jobs.models import Entry, is_of_a_model, make_jar
 PREFIX, PROBABILITY = "predict_", "_proba"
 
 
-async def deploy(
-    workshop: Workshop, name: str, model: Model, onnx: Path, description: str
-) -> Sequence[ModelFunction]:
+async def deploy(workshop: Workshop, name: str, model: Model, onnx: Path, description: str) -> Sequence[ModelFunction]:
     """See :class:`app.service.ModelFunctions`."""
     name = name.strip()
     _check(name, onnx, workshop.files.limit)
@@ -36,9 +34,7 @@ async def deploy(
     config = workshop.planner.config
 
     def make(jar: Path) -> Sequence[Entry]:
-        return make_jar(
-            model, onnx, jar, java=config.java, compiler=config.compiler, classpath=config.classpath
-        )
+        return make_jar(model, onnx, jar, java=config.java, compiler=config.compiler, classpath=config.classpath)
 
     try:
         file, entries = await workshop.files.add(f"{prediction}.jar", make)
@@ -67,7 +63,9 @@ async def deploy(
                     function.version += 1
                     session.add(function)
                     session.add(version_of(function))
-                made.append(ModelFunction(function.id, function.name, function.version, entry.result, entry.probability))
+                made.append(
+                    ModelFunction(function.id, function.name, function.version, entry.result, entry.probability)
+                )
     except IntegrityError:  # somebody else took the name since we looked
         raise Conflict(f"Somebody else made a function '{prediction}' at this moment: look at it first") from None
     return made
