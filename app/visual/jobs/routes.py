@@ -10,13 +10,15 @@ from fastapi.responses import FileResponse
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import downloads, running
+from app.visual.jobs import deployment, downloads, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
 from app.visual.jobs.wire import (
     AttributeView,
     ComponentInfo,
+    Deployment,
+    DeploymentView,
     EdgeView,
     FigureView,
     JobAdded,
@@ -159,6 +161,15 @@ async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
     """运行任务: the graph is checked before anything runs; what an earlier run has done is not done again."""
     started = await running.start(service, wanted)
     return Answer(obj=JobStatusView(id=wanted.id, status=status_of(started), reason=started.reason, graph=[]))
+
+
+@router.post("/job/deploy")
+async def deploy(service: TheService, wanted: Deployment) -> Answer[DeploymentView]:
+    """部署任务模型 (ours): a model or a pipeline becomes the function ``predict_<name>`` of stream jobs' SQL.
+
+    The same name again makes a new version of it, which jobs take with their next run.
+    """
+    return Answer(obj=await deployment.deploy(service, wanted))
 
 
 @router.post("/job/stop")
