@@ -19,6 +19,7 @@ import skops.io
 from sklearn import datasets
 
 from app.visual.choices import Status
+from app.visual.family import family
 from stream_jobs import models
 from stream_jobs.definitions import (
     Column,
@@ -37,9 +38,10 @@ from stream_jobs.local.endpoints import Endpoints
 from stream_jobs.planner.client import Planner
 from stream_jobs.planner.functions import prepare
 from stream_jobs.planner.plan import plan
+from stream_jobs.rest import Cluster
 from tests.graphs import Experiments, Json, node
 from tests.planners import planner_config
-from tests.services import Api, ServiceProcess, running_service
+from tests.services import Api, Serve, ServiceProcess, running_service
 
 GRAPH = [
     node("cancer", "sklearn.dataset", {"dataset": 3, "target": "target"}),
@@ -216,10 +218,8 @@ def test_given_a_call_with_wrong_arguments_when_a_job_is_checked_then_the_signat
     sink = api.kafka_sink(f"out_{tag}", kafka_topic("out"), {"v": "STRING"})
 
     def refusal(arguments: str) -> str:
-        statement = f"SELECT predict_{tag}({arguments}) FROM rows_{tag}"
-        return str(
-            api.refused("POST", "/jobs/validate", json=api.job(f"job {tag}", [source], {sink: statement}))["msg"]
-        )
+        body = api.job(f"job {tag}", [source], {sink: f"SELECT predict_{tag}({arguments}) FROM rows_{tag}"})
+        return str(api.refused("POST", "/jobs/validate", json=body)["msg"])
 
     assert f"predict_{tag}" in refusal("v, v, v")
     assert f"predict_{tag}" in refusal("v, v, v, k")
@@ -233,7 +233,7 @@ def test_given_a_call_with_wrong_arguments_when_a_job_is_checked_then_the_signat
         (("flowers", "model"), "x_proba", 400, "is what the probabilities of 'predict_x' are called"),
         (("flowers", "model"), "x" * 100, 400, "at most 100"),
         (("iris", "data"), "x", 400, "is of type"),
-        (("scale", "pipeline"), "x", 400, "predicts nothing"),
+        (("scale", "model"), "x", 400, "predicts nothing"),
         (("flowers", "nothing"), "x", 404, "has no output 'nothing'"),
     ],
 )
@@ -255,6 +255,13 @@ def test_given_a_function_that_somebody_uploaded_when_a_model_is_deployed_under_
     api.ok("POST", "/ds/udf/upload", params=query, files={"jarfile": (f"guesses_{tag}.py", module.encode())})
     refusal = trained.deploy("flowers", "model", tag)
     assert (refusal["status"], f"'Predict_{tag}' that is no model's" in refusal["msg"]) == (409, True)
+
+
+async def test_given_a_service_without_stream_jobs_when_a_model_is_deployed_then_it_says_so(serve: Serve) -> None:
+    client, _ = await serve(family)
+    body = {"jobId": 1, "nodeId": 1, "portName": "model", "name": "x"}
+    status, said = await Experiments(client).refused("POST", "/job/deploy", json=body)
+    assert (status, "Stream jobs are not served here" in said) == (503, True)
 
 
 async def test_given_a_cluster_without_what_runs_models_when_a_job_calls_one_then_it_comes_with_the_job(
@@ -303,6 +310,7 @@ async def test_given_a_cluster_without_what_runs_models_when_a_job_calls_one_the
         brought = await asyncio.to_thread(prepare, planned.functions, config, bring_models=True)
         started = await planner.execute(planned.compiled, {**planned.options, **options}, brought)
     (row,) = await asyncio.to_thread(consume, out_topic, 1, timeout=60)
-    httpx.patch(f"{endpoints.flink_url}/jobs/{started['jobId']}").raise_for_status()
+    async with Cluster(endpoints.flink_url) as cluster:
+        await cluster.cancel(started["jobId"])
     of_tumours = trained.pipeline("tumours", tmp_path)
     assert row["p"] == pytest.approx(2 + of_tumours.predict_proba(CANCER[:1])[0, 1], abs=1e-6)
