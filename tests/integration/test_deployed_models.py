@@ -43,6 +43,10 @@ from tests.graphs import Experiments, Json, node
 from tests.planners import planner_config
 from tests.services import Api, Serve, ServiceProcess, running_service
 
+CANCER = datasets.load_breast_cancer(as_frame=True).data
+IRIS = datasets.load_iris(as_frame=True).data
+DIABETES = datasets.load_diabetes(as_frame=True).data
+OTHERS = [name for name in DIABETES.columns if name != "bmi"]
 GRAPH = [
     node("cancer", "sklearn.dataset", {"dataset": 3, "target": "target"}),
     node("scale", "sklearn.standard_scaler", data="cancer.data"),
@@ -50,12 +54,10 @@ GRAPH = [
     node("iris", "sklearn.dataset", {"dataset": 1, "target": "target"}),
     node("flowers", "sklearn.hist_gradient_boosting_classifier", data="iris.data"),
     node("diabetes", "sklearn.dataset", {"dataset": 5, "target": "target"}),
-    node("progress", "sklearn.ridge", data="diabetes.data"),
+    node("weight", "sklearn.drop_columns", {"columns": OTHERS}, data="diabetes.data"),
+    node("progress", "sklearn.ridge", data="weight.data"),
     node("idle", "sklearn.dataset", {"dataset": 2, "target": "target"}),
 ]
-CANCER = datasets.load_breast_cancer(as_frame=True).data
-IRIS = datasets.load_iris(as_frame=True).data
-DIABETES = datasets.load_diabetes(as_frame=True).data
 
 
 @dataclass
@@ -147,7 +149,7 @@ def test_given_deployed_models_when_a_job_calls_them_then_every_score_is_the_bat
 
     tumours, tumour_rows, columns = fed(CANCER, "tumours", "DOUBLE", 3)
     flowers, flower_rows, _ = fed(IRIS, "flowers", "DECIMAL(10, 2)", 2)
-    patients, patient_rows, features = fed(DIABETES, "patients", "DOUBLE", 0)
+    patients, patient_rows, features = fed(DIABETES[["bmi"]], "patients", "DOUBLE", 0)
     scores = {"id": "BIGINT", "label": "STRING", "p": "DOUBLE"}
     topics = [kafka_topic(hint) for hint in ("tumour", "flower", "progress")]
     sinks = [

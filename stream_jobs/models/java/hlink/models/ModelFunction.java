@@ -1,6 +1,5 @@
 package hlink.models;
 
-import java.io.IOException;
 import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.List;
@@ -64,13 +63,15 @@ public abstract class ModelFunction extends ScalarFunction {
                 throw new IllegalStateException("the jar of model " + model + " lacks the model");
             }
             scorer = new Scorer(file.readAllBytes(), known);
-        } catch (LinkageError | IOException e) {
-            throw new IllegalStateException(
+        } catch (LinkageError e) {
+            // Not as its cause: the deepest one is what is told of a job that failed.
+            IllegalStateException failure = new IllegalStateException(
                     "onnxruntime cannot be loaded into this TaskManager (" + System.getProperty("os.name") + ", "
                             + System.getProperty("os.arch") + "). It needs Linux with glibc, macOS on ARM or Windows, a folder "
                             + System.getProperty("java.io.tmpdir") + " from which programs can be run, and its jar, which is "
-                            + "best put into Flink's lib folder: " + e,
-                    e);
+                            + "best put into Flink's lib folder: " + e);
+            failure.addSuppressed(e);
+            throw failure;
         }
     }
 
