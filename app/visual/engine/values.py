@@ -131,6 +131,31 @@ def load(folder: Path) -> Value:
     return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
 
 
+def some_rows(folder: Path, count: int) -> Table | None:
+    """Some rows of a table that was kept, from all over it, without its preparation; None where it is gone."""
+    try:
+        about = json.loads((folder / _ABOUT).read_text())
+        with pa.memory_map(str(folder / _TABLE)) as file, pa.ipc.open_file(file) as kept:
+            # A batch at a time: what was kept may be larger than memory.
+            batches = sorted({round(one) for one in np.linspace(0, kept.num_record_batches - 1, 4)})
+            share = max(1, count // len(batches))
+            parts = [_spread(kept.get_batch(one), share) for one in batches]
+    except (OSError, pa.ArrowInvalid):
+        return None
+    frame = missing_as_nan(pa.Table.from_batches(parts).to_pandas())
+    return Table(frame, about["target"], columns=about["columns"])
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether the rows of a table that was kept went through transformers."""
+    return (folder / _MODEL).exists()
+
+
+def _spread(batch: Any, count: int) -> Any:
+    places = np.unique(np.linspace(0, batch.num_rows - 1, min(count, batch.num_rows)).astype(int))
+    return batch.take(pa.array(places))
+
+
 def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
     """Arrow gives None for a text that is missing, which scikit-learn's imputers do not know."""
     for name in frame.select_dtypes("object").columns:

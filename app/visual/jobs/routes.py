@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
@@ -34,17 +34,23 @@ from app.visual.jobs.wire import (
     JobView,
     LogQuery,
     LogView,
+    ModelQuery,
     NodeStatusView,
     NodeView,
     PortQuery,
+    ScriptFormat,
+    ScriptQuery,
 )
 from app.visual.runs import status_of
 from app.wire import Int64
 
 router = APIRouter(prefix="/visualmodule", tags=["任务管理"], dependencies=[measured])
 
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The model.", "content": {"application/octet-stream": {}}}
+_BYTES = "application/octet-stream"
+_FILE: dict[int | str, dict[str, Any]] = {200: {"description": "The model.", "content": {_BYTES: {}}}}
+_PROGRAMS = {ScriptFormat.SCRIPT: "text/x-python", ScriptFormat.NOTEBOOK: "application/x-ipynb+json"}
+_PROGRAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The script or the notebook.", "content": {kind: {} for kind in _PROGRAMS.values()}}
 }
 
 JobPath = Annotated[Int64, Path(alias="jobId")]
@@ -80,17 +86,26 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
 
 
 @router.get("/job/download/model", response_class=FileResponse, responses=_FILE)
-async def download_model(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
-    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads."""
+async def download_model(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
+    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX."""
     file = await downloads.model_file(service, query, PortType.MODEL)
-    return FileResponse(file, media_type="application/octet-stream", filename=f"model-{query.node_id}.skops")
+    return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}.{query.format}")
 
 
 @router.get("/job/download/pipeline", response_class=FileResponse, responses=_FILE)
-async def download_pipeline(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
-    """下载任务工作流: the estimator with all that its rows went through before it, as skops."""
+async def download_pipeline(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
+    """下载任务工作流: the estimator with all that its rows went through before it, as skops or as ONNX."""
     file = await downloads.model_file(service, query, PortType.PIPELINE)
-    return FileResponse(file, media_type="application/octet-stream", filename=f"pipeline-{query.node_id}.skops")
+    return FileResponse(file, media_type=_BYTES, filename=f"pipeline-{query.node_id}.{query.format}")
+
+
+@router.get("/job/download/script", response_class=Response, responses=_PROGRAM)
+async def download_script(service: TheService, query: Annotated[ScriptQuery, Query()]) -> Response:
+    """The graph as a program of scikit-learn's, which needs nothing of this service; not published, ours."""
+    program = await downloads.script(service, query)
+    kind = _PROGRAMS[query.format]
+    named = {"Content-Disposition": f'attachment; filename="job-{query.job_id}.{query.format}"'}
+    return Response(program, media_type=kind, headers=named)
 
 
 @router.get("/job/status/{jobId}")

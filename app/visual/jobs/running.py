@@ -174,6 +174,21 @@ async def port_of(service: Service, query: PortQuery) -> Port:
     return port
 
 
+async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[Path]]:
+    """A run's seed, and the folders of the tables that a node's output was made of, as far as they are kept.
+
+    The nearest comes first. Raises ``NotFound`` and ``Conflict``.
+    """
+    _, run, _ = await _output(service, query)
+    ends = {step["id"]: list(step["inputs"].values()) for step in run.spec["steps"]}
+    tables = [tuple(end) for end in ends.get(query.node_id, ())]
+    for node, _ in tables:  # which grows meanwhile: from the nodes before to those before them
+        tables += [end for one in ends.get(node, ()) if (end := tuple(one)) not in tables]
+    folder, outputs = run_folder(service.settings, run), service.settings.home / launch.OUTPUTS
+    progress = await asyncio.to_thread(lambda: {node: Progress.read(folder, node) for node, _ in tables})
+    return run.spec["seed"], [outputs / key / port for node, port in tables if (key := progress[node].key)]
+
+
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:
     async with service.database.read() as session:
         found, component = await _named(session, query)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
@@ -180,6 +181,36 @@ class PortQuery(Wire):
     job_id: Int64 = Field(alias="jobId")
     node_id: Int64 = Field(alias="nodeId")
     port: Text = Field(alias="portName")
+
+
+class ModelFormat(StrEnum):
+    """What a model can be taken away as."""
+
+    SKOPS = "skops"
+    ONNX = "onnx"
+
+
+class ModelQuery(PortQuery):
+    """下载任务模型, 下载任务工作流. ``format`` is ours."""
+
+    format: ModelFormat = Field(
+        ModelFormat.SKOPS, description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language"
+    )
+
+
+class ScriptFormat(StrEnum):
+    """What a graph can be taken away as."""
+
+    SCRIPT = "py"
+    NOTEBOOK = "ipynb"
+
+
+class ScriptQuery(Wire):
+    """Of our own download beside the published ones: the graph as a program."""
+
+    job_id: Int64 = Field(alias="jobId")
+    format: ScriptFormat = Field(ScriptFormat.SCRIPT, description="py: a script; ipynb: a notebook, a cell a node")
+    seed: Int32 | None = Field(None, ge=0, description="of everything left to chance; without one the newest run's")
 
 
 class Deployment(PortQuery):
