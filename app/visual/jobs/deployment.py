@@ -9,8 +9,9 @@ from pathlib import Path
 
 from app.errors import InvalidInput, Problem, Unavailable
 from app.service import MODEL_FUNCTIONS, ModelFunction, ModelFunctions, Service
-from app.visual.jobs import downloads
-from app.visual.jobs.wire import ArgumentView, Deployment, DeploymentView, FunctionView
+from app.visual.catalogue import PortType
+from app.visual.jobs import downloads, running
+from app.visual.jobs.wire import ArgumentView, Deployment, DeploymentView, FunctionView, ModelFormat, ModelQuery
 from app.visual.onnx_metadata import metadata
 from stream_jobs.definitions import Feature, Model
 from stream_jobs.sql.quoting import identifier
@@ -32,7 +33,17 @@ async def deploy(service: Service, wanted: Deployment) -> DeploymentView:
     functions: ModelFunctions | None = service.parts.get(MODEL_FUNCTIONS)
     if functions is None:
         raise Unavailable("Stream jobs are not served here: there is nothing that a model could be deployed to")
-    file = await downloads.onnx_file(service, wanted)
+    port = await running.port_of(service, wanted)
+    if port.type not in (PortType.MODEL, PortType.PIPELINE):
+        raise InvalidInput(
+            Problem(
+                f"what comes out at '{port.name}' is of type {port.type}, and no model",
+                field="portName",
+                remedy="name the port of a model or of a pipeline",
+            )
+        )
+    query = ModelQuery(job_id=wanted.job_id, node_id=wanted.node_id, port=wanted.port, format=ModelFormat.ONNX)
+    file = await downloads.model_file(service, query, port.type)
     model = await asyncio.to_thread(described, file)
     about = f"{wanted.port} of node {wanted.node_id} of job {wanted.job_id} of visual experiments"
     return _view(model, await functions(wanted.name, model, file, about))
