@@ -81,6 +81,7 @@ class ModelFunctions(Protocol):
         Raises:
             InvalidInput, Conflict: the name, or the model; the name is something else's.
             Unavailable: the functions could not be made.
+            FileNotFoundError: the file is gone.
         """
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from app.errors import InvalidInput, Problem, Unavailable
+from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import MODEL_FUNCTIONS, ModelFunction, ModelFunctions, Service
 from app.visual.catalogue import PortType
 from app.visual.jobs import downloads, running
@@ -44,9 +44,12 @@ async def deploy(service: Service, wanted: Deployment) -> DeploymentView:
         )
     query = ModelQuery(job_id=wanted.job_id, node_id=wanted.node_id, port=wanted.port, format=ModelFormat.ONNX)
     file = await downloads.model_file(service, query, port.type)
-    model = await asyncio.to_thread(described, file)
     about = f"{wanted.port} of node {wanted.node_id} of job {wanted.job_id} of visual experiments"
-    return _view(model, await functions(wanted.name, model, file, about))
+    try:
+        model = await asyncio.to_thread(described, file)
+        return _view(model, await functions(wanted.name, model, file, about))
+    except FileNotFoundError:
+        raise NotFound("What the node brought out is not kept any more: run the job again") from None
 
 
 def described(file: Path) -> Model:
