@@ -14,7 +14,7 @@ TARGET = "target"
 LATE_MINUTES = 15
 """Flights that arrive later than this count as delayed, as the aviation authorities count them."""
 
-_KNOWN_AFTERWARDS = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
+KNOWN_AFTERWARDS = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
 
 
 def read(name: str) -> tuple[pd.DataFrame, str]:
@@ -38,7 +38,7 @@ def flights() -> tuple[pd.DataFrame, str]:
     frame = frame[frame["arr_delay"].notna()].reset_index(drop=True)
     frame["delayed"] = frame["arr_delay"] > LATE_MINUTES
     frame["time_hour"] = pd.to_datetime(frame["time_hour"], utc=True).dt.tz_localize(None)
-    return frame.drop(columns=list(_KNOWN_AFTERWARDS)), "delayed"
+    return frame.drop(columns=list(KNOWN_AFTERWARDS)), "delayed"
 
 
 def _small(loader: str) -> Callable[[], tuple[pd.DataFrame, str]]:

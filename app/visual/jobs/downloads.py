@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
 from app.visual.catalogue import PortType
+from app.visual.datasets.service import Readable
 from app.visual.jobs import running
-from app.visual.jobs.wire import ModelFormat, ModelQuery
+from app.visual.jobs.graph import Ready
+from app.visual.jobs.wire import ModelFormat, ModelQuery, ScriptQuery
 
 _REFUSED = 3
 """The exit status of an engine's process that says why it cannot be done."""
@@ -51,6 +55,50 @@ async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Pat
     return file
 
 
+async def script(service: Service, query: ScriptQuery) -> bytes:
+    """A job's graph, as it is drawn now, as a program.
+
+    Raises:
+        NotFound, InvalidInput: no such job; its graph cannot be run, or not be written.
+        Unavailable: its framework is not installed here, or it could not be written.
+    """
+    checked = await running.check(service, query.job_id)
+    seed = query.seed
+    if seed is None:
+        seed = checked.run.spec["seed"] if checked.run is not None else 0
+    graph = {
+        "title": f"{checked.experiment.name}: job {query.job_id}",
+        "seed": seed,
+        "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
+    }
+    return await run_engine(
+        *("app.visual.engine.script", "--format", query.format),
+        given=json.dumps(graph).encode(),
+        doing="The program could not be written",
+    )
+
+
+def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
+    """As :class:`app.visual.engine.scripts.program.Node` has it."""
+    return {
+        "id": node.id,
+        "label": node.component.label.en,
+        "step": node.component.step,
+        "of": node.component.of,
+        "parameters": node.parameters,
+        "inputs": node.inputs,
+        "outputs": [port.name for port in node.component.outputs],
+        "source": {} if source is None else _source(source),
+    }
+
+
+def _source(source: Readable) -> dict[str, Any]:
+    if source.preset is not None:
+        return {"preset": source.preset}
+    name = source.name if source.name.lower().endswith(".csv") else f"{source.name}.csv"
+    return {"file": name, "encoding": source.encoding, "delimiter": source.delimiter, "header": source.header}
+
+
 async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
     seed, tables = await running.tables_before(service, query)
     return [
@@ -63,7 +111,9 @@ async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
 async def _export(folder: Path, file: Path, more: Sequence[str]) -> None:
     made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        await run_engine("app.visual.engine.export", str(folder), str(made), *more, doing="The model could not be written")
+        await run_engine(
+            "app.visual.engine.export", str(folder), str(made), *more, doing="The model could not be written"
+        )
         await asyncio.to_thread(os.replace, made, file)
     except FileNotFoundError:
         raise NotFound("What the node brought out is not kept any more: run the job again") from None

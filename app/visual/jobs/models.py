@@ -39,9 +39,7 @@ class GraphNode(SQLModel, table=True):
     id: int = Field(
         default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
     )
-    job_id: int = Field(
-        sa_type=BigInteger, index=True
-    )
+    job_id: int = Field(sa_type=BigInteger, index=True)
     top: int
     left: int
     component: str = Field(max_length=200)

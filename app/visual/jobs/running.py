@@ -20,6 +20,7 @@ from app.visual.choices import Status
 from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
+from app.visual.experiments.models import Experiment
 from app.visual.frameworks import lacking
 from app.visual.jobs import graph, launch
 from app.visual.jobs import service as jobs
@@ -67,20 +68,8 @@ async def start(service: Service, wanted: JobRun) -> Run:
         Unavailable: its framework is not installed here.
         Conflict: it runs.
     """
-    async with service.database.read() as session:
-        found = await jobs.find(session, wanted.id)
-        experiment = await experiments.find(session, found.job.experiment_id)
-        framework = Framework(experiment.framework)
-        if lacks := lacking(framework):
-            raise Unavailable(lacks)
-        nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
-        order, problems = graph.check(nodes, edges, catalogue(framework))
-        if problems:
-            raise InvalidInput(*problems)
-        sources = await _sources(session, service.settings, order)
-    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
-    if problems := graph.unknown_columns(order, columns):
-        raise InvalidInput(*problems)
+    checked = await check(service, wanted.id)
+    order, sources, experiment = checked.order, checked.sources, checked.experiment
     chosen, anew = _chosen(order, wanted)
     async with service.database.write() as session:
         found = await jobs.find(session, wanted.id, held=True)
@@ -99,6 +88,37 @@ async def start(service: Service, wanted: JobRun) -> Run:
         session.add(found.job)
     service.supervisor.kick(run)
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A job's graph that can be run, as it is drawn now."""
+
+    experiment: Experiment
+    run: Run | None
+    """The newest one."""
+    order: Sequence[Ready]
+    sources: Mapping[int, Readable]
+    """The data sets that nodes read."""
+
+
+async def check(service: Service, job_id: int) -> Checked:
+    """Raises ``NotFound``, ``InvalidInput`` and ``Unavailable`` as :func:`start` does."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, job_id)
+        experiment = await experiments.find(session, found.job.experiment_id)
+        framework = Framework(experiment.framework)
+        if lacks := lacking(framework):
+            raise Unavailable(lacks)
+        nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
+        order, problems = graph.check(nodes, edges, catalogue(framework))
+        if problems:
+            raise InvalidInput(*problems)
+        sources = await _sources(session, service.settings, order)
+    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
+    if problems := graph.unknown_columns(order, columns):
+        raise InvalidInput(*problems)
+    return Checked(experiment, found.run, order, sources)
 
 
 async def _sources(session: AsyncSession, settings: Settings, order: Sequence[Ready]) -> dict[int, Readable]:
