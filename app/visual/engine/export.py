@@ -1,8 +1,8 @@
 """``python -m app.visual.engine.export PORT_FOLDER FILE``: a model that was kept, as a file for use elsewhere.
 
-``--format skops`` is one object of scikit-learn's; ``--format onnx`` (:mod:`app.visual.engine.portable`) needs neither it
-nor Python. A process of its own, so that the service never has a library of models in its memory. Exit status 3: there
-is no such file of this model, for the reason that is the last line of standard error.
+``--format skops`` is one object of scikit-learn's; ``--format onnx`` (:mod:`app.visual.engine.portable`) needs neither
+that nor Python. A process of its own, so that the service never has a library of models in its memory. Exit status 3:
+there is no such file of this model, for the reason that is the last line of standard error.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``python -m app.visual.engine.script --format py|ipynb``: a graph as a program (:mod:`app.visual.engine.scripts`).
 
 The graph is on standard input: ``{"title", "seed", "nodes": [...]}``, the nodes in an order in which they can be run,
-each with the fields of :class:`app.visual.engine.scripts.program.Node`. The program goes to standard output. Exit status
-3: it cannot be written, for the reason that is the last line of standard error.
+each with the fields of :class:`app.visual.engine.scripts.program.Node`. The program goes to standard output, in UTF-8.
+Exit status 3: it cannot be written, for the reason that is the last line of standard error.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main() -> int:
     except (NodeFailure, LookupError) as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED
-    sys.stdout.write(program.script() if wanted == "py" else program.notebook())
+    sys.stdout.buffer.write((program.script() if wanted == "py" else program.notebook()).encode())
     return 0
 
 

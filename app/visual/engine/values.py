@@ -146,8 +146,8 @@ def load(folder: Path) -> Value:
 def some_rows(folder: Path, count: int) -> Table | None:
     """Some rows of a table that was kept, from all over it, without its preparation; None where it is gone."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
-        with pa.memory_map(str(folder / _TABLE)) as file, pa.ipc.open_file(file) as kept:
+        about = json.loads((folder / ABOUT).read_text())
+        with pa.memory_map(str(folder / TABLE)) as file, pa.ipc.open_file(file) as kept:
             # A batch at a time: what was kept may be larger than memory.
             batches = sorted({round(one) for one in np.linspace(0, kept.num_record_batches - 1, 4)})
             share = max(1, count // len(batches))

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, Response
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import adopting, downloads, prediction, running
+from app.visual.jobs import adopting, deployment, downloads, prediction, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
@@ -19,6 +19,8 @@ from app.visual.jobs.wire import (
     Adoption,
     AttributeView,
     ComponentInfo,
+    Deployment,
+    DeploymentView,
     EdgeView,
     FigureView,
     JobAdded,
@@ -205,6 +207,15 @@ async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
 async def adopt(service: TheService, wanted: Adoption) -> Answer[Adopted]:
     """Ours: what an automatic search has found becomes a job of its own, which can be changed and run."""
     return Answer(obj=await adopting.adopt(service, wanted))
+
+
+@router.post("/job/deploy")
+async def deploy(service: TheService, wanted: Deployment) -> Answer[DeploymentView]:
+    """部署任务模型 (ours): a model or a pipeline becomes the function ``predict_<name>`` of stream jobs' SQL.
+
+    The same name again makes a new version of it, which jobs take with their next run.
+    """
+    return Answer(obj=await deployment.deploy(service, wanted))
 
 
 @router.post("/job/stop")

@@ -91,6 +91,7 @@ def to_onnx(model: Model, origin: Origin, seen: pd.DataFrame | None) -> bytes:
             "difference": difference,
         }
     )
+    about["missing"] = json.dumps(_takes_missing(model, inputs, made, rows))
     onnx.helper.set_model_props(made, {f"hlink.{name}": text for name, text in about.items()})
     contents: bytes = made.SerializeToString()
     return contents
@@ -211,6 +212,21 @@ def _verify(
         for of_onnx, of_library in ((found[name], values), (one_by_one[name], values[:1])):
             worst = max(worst, _difference(model, name, of_onnx, of_library))
     return worst
+
+
+def _takes_missing(model: Model, inputs: Sequence[_Input], made: onnx.ModelProto, rows: pd.DataFrame) -> bool:
+    """Whether the library takes rows that lack values, one or all that can, and onnxruntime says the same of them."""
+    names = [one.column for one in inputs if one.kind in (Kind.DOUBLE, Kind.TEXT, Kind.TIME)]
+    if not names:
+        return False
+    lacking = pd.concat([rows.iloc[:1]] * (len(names) + 1), ignore_index=True)
+    for place, name in enumerate(names):
+        lacking[name] = lacking[name].mask(lacking.index.isin([place, len(names)]))
+    try:
+        _verify(model, inputs, made, lacking, _expected(model, lacking))
+    except (NotConvertible, ValueError, TypeError):
+        return False
+    return True
 
 
 def _run(session: Any, inputs: Sequence[_Input], rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
