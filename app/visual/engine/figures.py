@@ -24,6 +24,10 @@ class Figures:
         self._path = path
         self.all: list[dict[str, Any]] = []
 
+    def clear(self) -> None:
+        """What is drawn from now on takes the place of what was."""
+        self.all = []
+
     def curve(self, title: str, x: Values, y: Values, x_label: str, y_label: str) -> None:
         """One line."""
         self._add("curve", {"x": _plain(x), "y": _plain(y), "x_label": x_label, "y_label": y_label, "title": title})

@@ -1,17 +1,22 @@
-"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles."""
+"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops or, where they are networks, as
+their description and safetensors; never as pickles.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
+
+from app.visual.engine.networks import Network
 
 _TABLE, _ABOUT, _MODEL = "table.arrow", "about.json", "model.skops"
 
@@ -85,7 +90,15 @@ class Model:
         return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
-Value = Table | Model
+Value = Table | Model | Network
+
+
+@runtime_checkable
+class KeepsItself(Protocol):
+    """An estimator that knows how it is kept on disk; its class has ``restore(folder)``, which reads it."""
+
+    def keep(self, folder: Path) -> None:
+        """Write it into a folder, which exists."""
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -99,6 +112,8 @@ def save(value: Value, folder: Path) -> None:
         _save_frame(value.frame, folder / _TABLE)
         about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
         kept: Any = list(value.preparation)
+    elif isinstance(value, Network):
+        about, kept = {"kind": "network", "network": value.to_json()}, None
     else:
         about = {
             "kind": "model",
@@ -108,6 +123,11 @@ def save(value: Value, folder: Path) -> None:
             "columns": dict(value.columns),
         }
         kept = {"estimator": value.estimator, "preparation": list(value.preparation)}
+        if isinstance(value.estimator, KeepsItself):
+            value.estimator.keep(folder)
+            kind = type(value.estimator)
+            about["restored_by"] = f"{kind.__module__}.{kind.__name__}"
+            kept["estimator"] = None
     if kept:
         import skops.io
 
@@ -125,10 +145,19 @@ def load(folder: Path) -> Value:
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
-    if about.pop("kind") == "table":
+    kind, restored_by = about.pop("kind"), about.pop("restored_by", None)
+    if kind == "network":
+        return Network.from_json(about["network"])
+    if kind == "table":
         frame = missing_as_nan(feather.read_feather(folder / _TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
-    return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
+    estimator = kept["estimator"] if restored_by is None else _restored(restored_by, folder)
+    return Model(estimator, preparation=[tuple(one) for one in kept["preparation"]], **about)
+
+
+def _restored(name: str, folder: Path) -> Any:
+    module, _, kind = name.rpartition(".")
+    return getattr(importlib.import_module(module), kind).restore(folder)
 
 
 def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.visual.engine.figures import Figures
+from app.visual.engine.networks import Network
 from app.visual.engine.values import Model, NodeFailure, Table, Value
 
 
@@ -40,6 +41,12 @@ class Task:
         """The model at an input port."""
         found = self.inputs[port]
         assert isinstance(found, Model)
+        return found
+
+    def network(self, port: str = "network") -> Network:
+        """The network at an input port."""
+        found = self.inputs[port]
+        assert isinstance(found, Network)
         return found
 
     @property
