@@ -15,7 +15,6 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import train_test_split
 
@@ -60,7 +59,7 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     :param network: without the functions that belong to the loss: scores of classes come out, not probabilities.
     :param loss: ``auto`` is the usual one of the task.
     :param optimizer: ``sgd``, ``adam`` or ``adamw``.
-    :param validation_fraction: the share of the rows that are kept back to tell how good it is; 0: none.
+    :param validation_share: the share of the rows that are kept back to tell how good it is; 0: none.
     :param patience: it ends when the validation loss was no better for so many epochs; 0: it never ends early.
     :param min_delta: what is less than this is no better.
     """
@@ -78,7 +77,7 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         weight_decay: float = 0.0,
         epochs: int = 20,
         batch_size: int = 32,
-        validation_fraction: float = 0.1,
+        validation_share: float = 0.1,
         patience: int = 5,
         min_delta: float = 0.0,
         random_state: int = 0,
@@ -91,7 +90,7 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         self.weight_decay = weight_decay
         self.epochs = epochs
         self.batch_size = batch_size
-        self.validation_fraction = validation_fraction
+        self.validation_share = validation_share
         self.patience = patience
         self.min_delta = min_delta
         self.random_state = random_state
@@ -160,15 +159,15 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         if self.validation is not None:
             features, labels = self.validation
             return rows, truth, self._rows(features), self._truth(labels)
-        if not self.validation_fraction:
+        if not self.validation_share:
             return rows, truth, None, None
         try:
             learnt, kept = train_test_split(
-                np.arange(len(rows)), test_size=self.validation_fraction, random_state=self.random_state
+                np.arange(len(rows)), test_size=self.validation_share, random_state=self.random_state
             )
         except ValueError:
             raise NodeFailure(
-                f"{len(rows)} rows are too few to keep some for validation: set validation_fraction to 0"
+                f"{len(rows)} rows are too few to keep some for validation: set validation_share to 0"
             ) from None
         return rows[learnt], truth[learnt], rows[kept], truth[kept]
 
@@ -231,6 +230,8 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
 
     def keep(self, folder: Path) -> None:
         """Write what :meth:`restore` reads."""
+        from safetensors.numpy import save_file
+
         given = {**self.get_params(deep=False), "network": self.network.to_json()}
         found = {
             "features": [str(name) for name in self.feature_names_in_],
@@ -244,6 +245,8 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     @classmethod
     def restore(cls, folder: Path) -> Self:
         """A network that was kept."""
+        from safetensors.numpy import load_file
+
         kept = json.loads((folder / NETWORK).read_text())
         given, found = kept["given"], kept["found"]
         made = cls(**{**given, "network": Network.from_json(given["network"])})

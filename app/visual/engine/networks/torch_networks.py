@@ -194,7 +194,7 @@ def _module(layer: Layer, shape: Sequence[int]) -> nn.Module:
     sizes: dict[str, Any] = {}
     if named := _SIZES.get(layer.name):
         sizes[named] = list(shape) if named == "normalized_shape" else shape[0]
-    made: nn.Module = library_class(layer.of)(**sizes, **layer.parameters)
+    made: nn.Module = library_class(layer.of)(**sizes, **_FIXED.get(layer.name, {}), **layer.parameters)
     return made
 
 
@@ -208,6 +208,9 @@ _SIZES: Mapping[str, str] = {
     "ResidualBlock": "in_channels",
 }
 """Layer -> its parameter that follows from what comes before it."""
+
+_FIXED: Mapping[str, Mapping[str, Any]] = {"Softmax": {"dim": 1}}
+"""Layer -> what is always the same: of a softmax, that each row has its own."""
 
 _DIMENSIONS: Mapping[str, int] = {
     "Linear": 1,
