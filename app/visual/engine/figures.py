@@ -7,7 +7,8 @@ ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,28 @@ Values = Any
 
 
 class Figures:
-    """The figures of one output port, in the order in which they were made; kept on disk as they come."""
+    """The figures of one output port, in the order in which they were made; kept on disk as they come.
 
-    def __init__(self, path: Path) -> None:
+    :param path: the file; None for figures that nobody is to see.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._replacing = False
         self.all: list[dict[str, Any]] = []
 
-    def clear(self) -> None:
-        """What is drawn from now on takes the place of what was."""
-        self.all = []
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
+        """What is drawn within takes the place of all that was drawn before, at once."""
+        before, self.all, self._replacing = self.all, [], True
+        try:
+            yield
+        except BaseException:
+            self.all = before
+            raise
+        finally:
+            self._replacing = False
+        self._write()
 
     def curve(self, title: str, x: Values, y: Values, x_label: str, y_label: str) -> None:
         """One line."""
@@ -70,8 +84,13 @@ class Figures:
 
     def _add(self, front: str, data: dict[str, Any]) -> None:
         self.all.append({"data": data, "front": front})
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path, self.all)
+        if not self._replacing:
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._path, self.all)
 
 
 def _plain(values: Values) -> list[Any]:

@@ -1,5 +1,6 @@
-"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops or, where they are networks, as
-their description and safetensors; never as pickles.
+"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
+
+Estimators that are networks keep themselves: as a description and as safetensors.
 """
 
 from __future__ import annotations

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import InvalidInput, Problem, Unavailable
 from app.service import Service
-from app.visual.catalogue import PortType
+from app.visual.catalogue import Framework, PortType
+from app.visual.frameworks import command, lacking
 from app.visual.jobs import running
 from app.visual.jobs.wire import PortQuery
 
-EXPORTED = "exported.skops"
+EXPORTED = "exported"
 _WITHIN_S = 120.0
 
 
@@ -36,16 +37,20 @@ async def model_file(service: Service, query: PortQuery, kind: PortType) -> Path
             )
         )
     folder = await running.output_folder(service, query)
-    file = folder / EXPORTED
+    framework = await running.framework_of(service, query)
+    file = folder / f"{EXPORTED}.{'skops' if framework is Framework.SKLEARN else 'zip'}"
     if not await asyncio.to_thread(file.exists):
-        await _export(folder, file)
+        if lacks := await lacking(service.settings, framework):
+            raise Unavailable(lacks)
+        made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        await _export(command(service.settings, framework, "app.visual.engine.export", str(folder), str(made)))
+        await asyncio.to_thread(os.replace, made, file)
     return file
 
 
-async def _export(folder: Path, file: Path) -> None:
-    made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+async def _export(program: Sequence[str]) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "app.visual.engine.export", str(folder), str(made)),
+        *program,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -59,4 +64,3 @@ async def _export(folder: Path, file: Path) -> None:
     if process.returncode != 0:
         lines = said.decode(errors="replace").strip().splitlines()
         raise Unavailable(f"The model could not be written: {lines[-1] if lines else process.returncode}")
-    await asyncio.to_thread(os.replace, made, file)

@@ -16,7 +16,7 @@ from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
 from app.visual.catalogue import Component, Framework, ParameterType, Port, catalogue
-from app.visual.choices import Status
+from app.visual.choices import DataType, Status
 from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
@@ -71,14 +71,18 @@ async def start(service: Service, wanted: JobRun) -> Run:
         found = await jobs.find(session, wanted.id)
         experiment = await experiments.find(session, found.job.experiment_id)
         framework = Framework(experiment.framework)
-        if lacks := lacking(framework):
+        if lacks := await lacking(service.settings, framework):
             raise Unavailable(lacks)
         nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
         order, problems = graph.check(nodes, edges, catalogue(framework))
         if problems:
             raise InvalidInput(*problems)
         sources = await _sources(session, service.settings, order)
-    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
+    columns = {
+        node: [column.name for column in source.columns]
+        for node, source in sources.items()
+        if source.kind is DataType.CSV
+    }
     if problems := graph.unknown_columns(order, columns):
         raise InvalidInput(*problems)
     chosen, anew = _chosen(order, wanted)
@@ -92,6 +96,7 @@ async def start(service: Service, wanted: JobRun) -> Run:
             name=experiment.name,
             place=place_of(service.settings),
             seed=wanted.seed or 0,
+            framework=framework,
             before=found.run.external_id if found.run is not None else None,
         )
         run = await create_run(session, KIND, found.job.subject, spec, machine=service.settings.machine)
@@ -172,6 +177,13 @@ async def port_of(service: Service, query: PortQuery) -> Port:
     port = component.output(query.port)
     assert port is not None
     return port
+
+
+async def framework_of(service: Service, query: PortQuery) -> Framework:
+    """What a job's models are made with. Raises ``NotFound``."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, query.job_id)
+        return Framework((await experiments.find(session, found.job.experiment_id)).framework)
 
 
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:

@@ -1,4 +1,4 @@
-"""Networks as they are drawn: a description that grows by a layer at each node, before any framework computes with it."""
+"""Networks as they are drawn: a description that grows by a layer at each node, which frameworks then compute with."""
 
 from __future__ import annotations
 

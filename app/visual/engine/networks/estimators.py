@@ -240,7 +240,8 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
             **self._learnt(),
         }
         (folder / NETWORK).write_text(json.dumps({"given": given, "found": found}, ensure_ascii=False))
-        save_file({name: np.ascontiguousarray(some) for name, some in self._machine.weights().items()}, folder / WEIGHTS)
+        weights = self._machine.weights()
+        save_file({name: np.ascontiguousarray(some) for name, some in weights.items()}, folder / WEIGHTS)
 
     @classmethod
     def restore(cls, folder: Path) -> Self:

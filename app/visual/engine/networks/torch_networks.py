@@ -162,8 +162,8 @@ class _WithTorch(NetworkEstimator):
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True)
         torch.manual_seed(self.random_state)
-        module = module_of(self.network)
-        return TorchMachine(module, _LOSSES[self._loss_name()], self._optimizer if learning else None, self.network.inputs)
+        optimizer = self._optimizer if learning else None
+        return TorchMachine(module_of(self.network), _LOSSES[self._loss_name()], optimizer, self.network.inputs)
 
     def _optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         given: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}

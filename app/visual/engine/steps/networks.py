@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.visual.engine import checks, images
-from app.visual.engine.networks import Layer, Network, size
+from app.visual.engine.networks import Layer, size
 from app.visual.engine.networks.estimators import History, NetworkEstimator
 from app.visual.engine.steps import Task, learning, library_class
 from app.visual.engine.values import NodeFailure, Table, Value, types_of
@@ -91,11 +91,11 @@ def _learn(task: Task, kind: str, labels: Any) -> Outputs:
 
     def draw(history: History) -> None:
         epochs = range(1, len(history["loss"]) + 1)
-        figures.clear()
-        for what in ("loss", "accuracy"):
-            if what in history:
-                lines = {name: told for name, told in history.items() if name.endswith(what)}
-                figures.curves(what, epochs, lines, "epoch", what)
+        with figures.replaced():
+            for what in ("loss", "accuracy"):
+                if what in history:
+                    lines = {name: told for name, told in history.items() if name.endswith(what)}
+                    figures.curves(what, epochs, lines, "epoch", what)
 
     def listen(history: History) -> None:
         nonlocal drawn_at

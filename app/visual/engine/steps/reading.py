@@ -34,6 +34,8 @@ def dataset(task: Task) -> Mapping[str, Value]:
 def _read(task: Task) -> tuple[pd.DataFrame, str | None]:
     if preset := task.parameters.get("preset"):
         return presets.read(preset)
+    if "archive" in task.parameters:
+        raise NodeFailure("The data set has images and no rows: read it with the node 'Set of images' (frameId 4 or 2)")
     path = task.parameters.get("path")
     if path is None:
         raise NodeFailure("The data set has no file yet: upload one")
