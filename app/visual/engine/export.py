@@ -2,7 +2,8 @@
 
 A process of its own, so that the service never has a library of models in its memory. An estimator, or a pipeline where
 the model brings its preparation, is one object of scikit-learn's, written by skops. Of a network it is a zip archive:
-``model.onnx``, the weights and the description as they are kept, and the preparation as skops.
+``model.onnx`` (of Keras's ``model.keras``), the weights and the description as they are kept, and the preparation as
+skops.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _export_network(model: Model, file: Path) -> None:
     with tempfile.TemporaryDirectory(dir=file.parent) as name:
         parts = Path(name)
         model.estimator.keep(parts)
-        model.estimator.export(parts / "model.onnx")
+        model.estimator.export(parts)
         if model.preparation:
             from sklearn.pipeline import Pipeline
 

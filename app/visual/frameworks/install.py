@@ -22,9 +22,7 @@ REQUIREMENTS = Path(__file__).parent
 _LOCKED_WITHIN_S = 5.0
 _SHOWN = re.compile(r"^\s*(Downloading \S+ \(.*\)|Installing collected packages.*)$")
 _LINES_OF_A_FAILURE = 8
-_TOGETHER = (
-    "import os, sys; sys.path += sys.argv.pop(1).split(os.pathsep); import pandas, pyarrow, sklearn, skops.io, PIL; "
-)
+_TOGETHER = "import os, sys; sys.path += sys.argv.pop(1).split(os.pathsep); import pandas, pyarrow, sklearn, skops.io; "
 """The engine's libraries beside the framework: they have to get on with each other."""
 
 

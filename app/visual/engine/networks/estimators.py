@@ -49,8 +49,8 @@ class Machine(Protocol):
     def set_weights(self, weights: Mapping[str, Array]) -> None:
         """Compute with these from now on."""
 
-    def export(self, file: Path) -> None:
-        """Write it as ONNX."""
+    def export(self, folder: Path) -> None:
+        """Write it in a form that other programs read: one file in a folder, which exists."""
 
 
 class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
@@ -261,9 +261,9 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         made._machine.set_weights(load_file(folder / WEIGHTS))
         return made
 
-    def export(self, file: Path) -> None:
-        """Write the network as ONNX: rows in the shape of ``network.inputs`` in, what comes out of it out."""
-        self._machine.export(file)
+    def export(self, folder: Path) -> None:
+        """Write the network for other programs: rows in the shape of ``network.inputs`` go in, scores come out."""
+        self._machine.export(folder)
 
     @abstractmethod
     def _learnt(self) -> dict[str, Any]:

@@ -136,8 +136,8 @@ class TorchMachine:
             {name: torch.from_numpy(np.array(some)).reshape(there[name].shape) for name, some in weights.items()}
         )
 
-    def export(self, file: Path) -> None:
-        """One file, for any number of rows."""
+    def export(self, folder: Path) -> None:
+        """``model.onnx``, for any number of rows."""
         self._module.eval()
         example = torch.zeros(2, *self._inputs)
         with warnings.catch_warnings():
@@ -145,7 +145,7 @@ class TorchMachine:
             torch.onnx.export(
                 self._module,
                 (example,),
-                str(file),
+                str(folder / "model.onnx"),
                 input_names=["input"],
                 output_names=["output"],
                 dynamic_shapes=({0: torch.export.Dim("rows")},),
