@@ -74,9 +74,11 @@ _PROBE = (
     "print(json.dumps([list(sys.version_info[:2]), [n for n in sys.argv[1:] if u.find_spec(n) is None]]))"
 )
 _BOOT = (
-    "import os, runpy, sys; sys.path += sys.argv.pop(1).split(os.pathsep); "
+    "import os, runpy, sys; paths = sys.argv.pop(1).split(os.pathsep); "
+    "sys.path.insert(0, paths[0]); import app; del sys.path[0]; sys.path += paths; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
+"""What the interpreter has itself comes before what the service has, but for this package, which must be the same."""
 
 
 async def lacking(settings: Settings, framework: Framework) -> str | None:
