@@ -1,20 +1,25 @@
 """``python -m app.visual.engine.export PORT_FOLDER FILE``: a model that was kept, as a file for use elsewhere.
 
 ``--format skops`` is one object of scikit-learn's; ``--format onnx`` (:mod:`app.visual.engine.portable`) needs neither
-that nor Python. A process of its own, so that the service never has a library of models in its memory. Exit status 3:
-there is no such file of this model, for the reason that is the last line of standard error.
+that nor Python; ``--format zip`` is for networks: ``model.onnx`` (of Keras's ``model.keras``), the weights and the
+description as they are kept, and the preparation as skops.
+
+A process of its own, so that the service never has a library of models in its memory. Exit status 3: there is no such
+file of this model, for the reason that is the last line of standard error.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from app.visual.engine.values import Model, is_prepared, load, some_rows
+from app.visual.engine.values import KeepsItself, Model, is_prepared, load, some_rows
 
 REFUSED = 3
 
@@ -24,8 +29,27 @@ def main(arguments: Sequence[str]) -> int:
     given = _parser().parse_args(arguments)
     model = load(given.folder)
     if not isinstance(model, Model):
-        return _refuse("This is a table, and no model")
-    return _skops(model, given) if given.format == "skops" else _onnx(model, given)
+        return _refuse("This is no model")
+    is_network = isinstance(model.estimator, KeepsItself)
+    if is_network != (given.format == "zip"):
+        return _refuse("Networks are taken away as zip, and other models as skops or as ONNX: name the format")
+    return _FORMATS[given.format](model, given)
+
+
+def _zip(model: Model, given: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(dir=given.file.parent) as name:
+        parts = Path(name)
+        model.estimator.keep(parts)
+        model.estimator.export(parts)
+        if model.preparation:
+            import skops.io
+            from sklearn.pipeline import Pipeline
+
+            skops.io.dump(Pipeline(list(model.preparation)), parts / "preparation.skops")
+        with zipfile.ZipFile(given.file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for part in sorted(parts.iterdir()):
+                archive.write(part, part.name)
+    return 0
 
 
 def _skops(model: Model, given: argparse.Namespace) -> int:
@@ -68,11 +92,14 @@ def _refuse(why: str) -> int:
     return REFUSED
 
 
+_FORMATS: Mapping[str, Callable[[Model, argparse.Namespace], int]] = {"skops": _skops, "onnx": _onnx, "zip": _zip}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("file", type=Path)
-    parser.add_argument("--format", choices=("skops", "onnx"), default="skops")
+    parser.add_argument("--format", choices=_FORMATS, default="skops")
     parser.add_argument("--rows", type=Path, action="append", default=[], help="a table's folder, nearest first")
     parser.add_argument("--job", type=int, default=0)
     parser.add_argument("--node", type=int, default=0)

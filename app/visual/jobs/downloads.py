@@ -6,17 +6,17 @@ import asyncio
 import json
 import os
 import secrets
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
-from app.visual.catalogue import PortType
+from app.visual.catalogue import Framework, PortType
 from app.visual.datasets.presets import BY_ID
 from app.visual.datasets.service import Readable
 from app.visual.engine.plan import ABOUT
+from app.visual.frameworks import command, lacking
 from app.visual.jobs import running
 from app.visual.jobs.graph import Ready
 from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
@@ -39,23 +39,27 @@ async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Pat
         Unavailable: it could not be written.
     """
     folder = await _output(service, query, kind)
-    if query.format is ModelFormat.SKOPS:
-        return await _made(folder / f"{EXPORTED}.skops", "export", str(folder))
-    # What another job brought out may be the same, and the file tells whose it is.
-    file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.onnx"
-    return await _made(file, "export", str(folder), more=await _of_onnx(service, query))
+    framework = await running.framework_of(service, query)
+    form = query.format or (ModelFormat.SKOPS if framework is Framework.SKLEARN else ModelFormat.ZIP)
+    file, more = folder / f"{EXPORTED}.{form}", ["--format", form]
+    if form is ModelFormat.ONNX:
+        # What another job brought out may be the same, and the file tells whose it is.
+        file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.{form}"
+        more += await _of_onnx(service, query)
+    return await _made(service, framework, file, "export", str(folder), more=more)
 
 
 async def table_file(service: Service, query: TableQuery) -> Path:
     """The file of a table in the form that is asked for; made once, kept beside the output. Raises as the former."""
     folder = await _output(service, query, PortType.TABLE)
-    return await _made(folder / f"{EXPORTED}.{query.form}", "tables", str(folder), query.form)
+    file = folder / f"{EXPORTED}.{query.form}"
+    return await _made(service, Framework.SKLEARN, file, "tables", str(folder), query.form)
 
 
 async def rows(service: Service, query: RowsQuery) -> dict[str, Any]:
     """A page of a table's rows (:func:`app.visual.engine.tables.page`). Raises as the former."""
     folder = await _output(service, query, PortType.TABLE)
-    said = await ask("tables", str(folder), "page", str(query.offset), str(query.size))
+    said = await ask(service, Framework.SKLEARN, "tables", str(folder), "page", str(query.offset), str(query.size))
     found: dict[str, Any] = await asyncio.to_thread(json.loads, said)
     return found
 
@@ -76,7 +80,7 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         "seed": seed,
         "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
     }
-    return await ask("script", "--format", query.format, given=json.dumps(graph).encode())
+    return await ask(service, Framework.SKLEARN, "script", "--format", query.format, given=json.dumps(graph).encode())
 
 
 def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def _source(source: Readable) -> dict[str, Any]:
 async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
     seed, tables = await running.tables_before(service, query)
     return [
-        *("--format", "onnx", "--seed", str(seed)),
+        *("--seed", str(seed)),
         *("--job", str(query.job_id), "--node", str(query.node_id), "--port", query.port),
         *(part for table in tables for part in ("--rows", str(table))),
     ]
@@ -125,12 +129,14 @@ async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
     return folder
 
 
-async def _made(file: Path, program: str, *asked: str, more: Sequence[str] = ()) -> Path:
+async def _made(
+    service: Service, framework: Framework, file: Path, program: str, *asked: str, more: Sequence[str] = ()
+) -> Path:
     """The file, which the program that is ``asked`` writes where it is not there yet."""
     if not await asyncio.to_thread(file.exists):
         beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            await ask(program, *asked, str(beside), *more)
+            await ask(service, framework, program, *asked, str(beside), *more)
             await asyncio.to_thread(os.replace, beside, file)
         except FileNotFoundError:
             raise NotFound("What the node brought out is not kept any more: run the job again") from None
@@ -139,15 +145,17 @@ async def _made(file: Path, program: str, *asked: str, more: Sequence[str] = ())
     return file
 
 
-async def ask(program: str, *arguments: str, given: bytes = b"") -> bytes:
+async def ask(service: Service, framework: Framework, program: str, *arguments: str, given: bytes = b"") -> bytes:
     """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
 
     Raises:
         InvalidInput: it refuses, and says why.
-        Unavailable: it failed, or took too long.
+        Unavailable: the framework is not installed here; it failed, or took too long.
     """
+    if lacks := await lacking(service.settings, framework):
+        raise Unavailable(lacks)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", f"app.visual.engine.{program}", *arguments),
+        *command(service.settings, framework, f"app.visual.engine.{program}", *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -97,16 +97,16 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
 
 @router.get("/job/download/model", response_class=FileResponse, responses=_FILE)
 async def download_model(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
-    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX."""
+    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX; a network as a zip archive."""
     file = await downloads.model_file(service, query, PortType.MODEL)
-    return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}.{query.format}")
+    return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}{file.suffix}")
 
 
 @router.get("/job/download/pipeline", response_class=FileResponse, responses=_FILE)
 async def download_pipeline(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
     """下载任务工作流: the estimator with all that its rows went through before it, as skops or as ONNX."""
     file = await downloads.model_file(service, query, PortType.PIPELINE)
-    return FileResponse(file, media_type=_BYTES, filename=f"pipeline-{query.node_id}.{query.format}")
+    return FileResponse(file, media_type=_BYTES, filename=f"pipeline-{query.node_id}{file.suffix}")
 
 
 @router.get("/job/download/script", response_class=Response, responses=_PROGRAM)

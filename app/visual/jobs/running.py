@@ -16,7 +16,7 @@ from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
 from app.visual.catalogue import Component, Framework, ParameterType, Port
-from app.visual.choices import Purpose, Status
+from app.visual.choices import DataType, Purpose, Status
 from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
@@ -96,6 +96,7 @@ async def start(service: Service, wanted: JobRun) -> Run:
             name=experiment.name,
             place=place_of(service.settings),
             seed=wanted.seed or 0,
+            framework=Framework(experiment.framework),
             before=found.run.external_id if found.run is not None else None,
         )
         run = await create_run(session, KIND, found.job.subject, spec, machine=service.settings.machine)
@@ -123,7 +124,7 @@ async def check(service: Service, job_id: int) -> Checked:
         found = await jobs.find(session, job_id)
         experiment = await experiments.find(session, found.job.experiment_id)
         framework = Framework(experiment.framework)
-        if lacks := lacking(framework):
+        if lacks := await lacking(service.settings, framework):
             raise Unavailable(lacks)
         nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
         order, problems = graph.check(nodes, edges, await own.known(session, framework))
@@ -132,7 +133,11 @@ async def check(service: Service, job_id: int) -> Checked:
         if problems:
             raise InvalidInput(*problems)
         sources = await _sources(session, service.settings, order)
-    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
+    columns = {
+        node: [column.name for column in source.columns]
+        for node, source in sources.items()
+        if source.kind is DataType.CSV
+    }
     if problems := graph.unknown_columns(order, columns) + _too_long(order, service.settings):
         raise InvalidInput(*problems)
     return Checked(experiment, found.run, order, sources)
@@ -254,6 +259,13 @@ async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[P
     folder, outputs = run_folder(service.settings, run), service.settings.home / OUTPUTS
     progress = await asyncio.to_thread(lambda: {node: Progress.read(folder, node) for node, _ in tables})
     return run.spec["seed"], [outputs / key / port for node, port in tables if (key := progress[node].key)]
+
+
+async def framework_of(service: Service, query: PortQuery) -> Framework:
+    """What a job's models are made with. Raises ``NotFound``."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, query.job_id)
+        return Framework((await experiments.find(session, found.job.experiment_id)).framework)
 
 
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:

@@ -268,13 +268,16 @@ class ModelFormat(StrEnum):
 
     SKOPS = "skops"
     ONNX = "onnx"
+    ZIP = "zip"
 
 
 class ModelQuery(PortQuery):
     """下载任务模型, 下载任务工作流. ``format`` is ours."""
 
-    format: ModelFormat = Field(
-        ModelFormat.SKOPS, description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language"
+    format: ModelFormat | None = Field(
+        None,
+        description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language; zip: a network with "
+        "all that belongs to it. Without one skops, of a network zip",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.visual.engine.figures import Figures
+from app.visual.engine.networks import Network
 from app.visual.engine.values import Model, NodeFailure, Table, Value
 
 
@@ -45,6 +46,12 @@ class Task:
         """The model at an input port."""
         found = self.inputs[port]
         assert isinstance(found, Model)
+        return found
+
+    def network(self, port: str = "network") -> Network:
+        """The network at an input port."""
+        found = self.inputs[port]
+        assert isinstance(found, Network)
         return found
 
     @property
