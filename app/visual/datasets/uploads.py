@@ -206,7 +206,7 @@ class Uploads:
             NotFound, InvalidInput: there is no such table, or its rows cannot be copied so.
         """
         async with self._database.write() as session:
-            table = (await wanted.order(session, self._file_limit)).table.name
+            table = (await wanted.order(session, self._file_limit)).name
             data_set = DataSet(name=name or table, type=DataType.CSV, upload_name=f"{table}.csv", upload_id=new_id())
             data_set.order = wanted.model_copy(update={"table": table}).model_dump(mode="json")
             session.add(data_set)
