@@ -41,6 +41,8 @@ def main(file: Path) -> int:
         say({"broker": _without_secrets(str(refused), order)})
     except OSError as error:
         say({"refused": f"the file cannot be written: {error.strerror or type(error).__name__}"})
+    except Exception as error:  # noqa: BLE001 - whatever it fails by, it is told
+        say({"refused": f"the copy failed by {type(error).__name__}: {_without_secrets(str(error), order)}"})
     else:
         return 0
     return 1
