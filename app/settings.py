@@ -123,6 +123,9 @@ class Settings(BaseSettings):
     """The longest that one experiment may run; 0: any time."""
     visual_outputs_mib: Annotated[int, Field(ge=0)] = 20_480
     """How much of what nodes have brought out is kept for later runs, in MiB: what was used least lately goes first."""
+    visual_own_components: bool = True
+    """Whether components of people's own are taken in: Python that runs with the rights of the experiments' processes.
+    Those that are there already can be used until they are deleted."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"

@@ -1,4 +1,7 @@
-"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles."""
+"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
+
+Graphs that nodes bring out are JSON, which the service reads too (:class:`app.visual.engine.plan.Drawing`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-_TABLE, _ABOUT, _MODEL = "table.arrow", "about.json", "model.skops"
+from app.visual.engine.plan import ABOUT, TABLE, Drawing
+
+_MODEL = "model.skops"
 
 
 class NodeFailure(Exception):
@@ -85,7 +90,7 @@ class Model:
         return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
-Value = Table | Model
+Value = Table | Model | Drawing
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -95,10 +100,14 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
 def save(value: Value, folder: Path) -> None:
     """Keep a value in a folder, which exists."""
-    if isinstance(value, Table):
-        _save_frame(value.frame, folder / _TABLE)
-        about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
-        kept: Any = list(value.preparation)
+    kept: Any = None
+    if isinstance(value, Drawing):
+        about: dict[str, Any] = {"kind": "graph"}
+        value.write(folder)
+    elif isinstance(value, Table):
+        _save_frame(value.frame, folder / TABLE)
+        about = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
+        kept = list(value.preparation)
     else:
         about = {
             "kind": "model",
@@ -112,21 +121,24 @@ def save(value: Value, folder: Path) -> None:
         import skops.io
 
         skops.io.dump(kept, folder / _MODEL)
-    (folder / _ABOUT).write_text(json.dumps(about, ensure_ascii=False))
+    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False))
 
 
 def load(folder: Path) -> Value:
     """A value that was kept. Raises :class:`NodeFailure` where none was."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text())
     except FileNotFoundError:
         raise NodeFailure(
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
+    kind = about.pop("kind")
+    if kind == "graph":
+        return Drawing.read(folder)
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
-    if about.pop("kind") == "table":
-        frame = missing_as_nan(feather.read_feather(folder / _TABLE))
+    if kind == "table":
+        frame = missing_as_nan(feather.read_feather(folder / TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
     return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
 
@@ -142,8 +154,8 @@ def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
 def _save_frame(frame: pd.DataFrame, path: Path) -> None:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise NodeFailure(f"A column has values of several types: {error}") from error
+    except pa.ArrowException as error:
+        raise NodeFailure(f"A column has values of several types, or of one that cannot be kept: {error}") from error
     feather.write_feather(table, str(path), compression="lz4")
 
 

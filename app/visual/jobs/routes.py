@@ -10,11 +10,13 @@ from fastapi.responses import FileResponse
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import downloads, running
+from app.visual.jobs import adopting, downloads, prediction, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
 from app.visual.jobs.wire import (
+    Adopted,
+    Adoption,
     AttributeView,
     ComponentInfo,
     EdgeView,
@@ -35,6 +37,10 @@ from app.visual.jobs.wire import (
     NodeStatusView,
     NodeView,
     PortQuery,
+    RowsPage,
+    RowsQuery,
+    TableQuery,
+    UsedModel,
 )
 from app.visual.runs import status_of
 from app.wire import Int64
@@ -43,6 +49,10 @@ router = APIRouter(prefix="/visualmodule", tags=["任务管理"], dependencies=[
 
 _FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The model.", "content": {"application/octet-stream": {}}}
+}
+_TABLES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+_TABLE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The table.", "content": {kind: {} for kind in _TABLES.values()}}
 }
 
 JobPath = Annotated[Int64, Path(alias="jobId")]
@@ -91,6 +101,20 @@ async def download_pipeline(service: TheService, query: Annotated[PortQuery, Que
     return FileResponse(file, media_type="application/octet-stream", filename=f"pipeline-{query.node_id}.skops")
 
 
+@router.get("/job/rows")
+async def rows(service: TheService, query: Annotated[RowsQuery, Query()]) -> Answer[RowsPage]:
+    """A page of a table that a node brought out, predictions for instance (ours)."""
+    found = await downloads.rows(service, query)
+    return Answer(obj=RowsPage(page=query.number, limit=query.size, **found))
+
+
+@router.get("/job/download/table", response_class=FileResponse, responses=_TABLE)
+async def download_table(service: TheService, query: Annotated[TableQuery, Query()]) -> FileResponse:
+    """All rows of a table that a node brought out, as CSV (UTF-8) or Parquet (ours)."""
+    file = await downloads.table_file(service, query)
+    return FileResponse(file, media_type=_TABLES[query.form], filename=f"table-{query.node_id}.{query.form}")
+
+
 @router.get("/job/status/{jobId}")
 async def status(service: TheService, job_id: JobPath) -> Answer[JobStatusView]:
     """获取任务状态: of the job and of each of its nodes."""
@@ -128,6 +152,7 @@ async def get(service: TheService, job_id: JobPath) -> Answer[JobView]:
             modified_at=found.job.modify_time,
             reason=found.run.reason if found.run is not None else None,
             seed=found.run.spec["seed"] if found.run is not None else None,
+            models=[UsedModel(**one) for one in found.run.spec.get("models", ())] if found.run is not None else [],
             graph=[_node(node, standings[node.id]) for node in nodes],
         )
     )
@@ -135,8 +160,8 @@ async def get(service: TheService, job_id: JobPath) -> Answer[JobView]:
 
 @router.post("/job")
 async def add(session: WriteSession, wanted: JobAddition) -> Answer[JobAdded]:
-    """添加任务: a graph, which may be unfinished; it is checked when it is run."""
-    job, names = await jobs.add(session, wanted)
+    """添加任务: a graph, which may be unfinished, as it is checked when it is run; or a model and rows to predict."""
+    job, names = await jobs.add(session, await prediction.with_graph(session, wanted))
     return Answer(obj=JobAdded(id=job.id, node_ids=names))
 
 
@@ -159,6 +184,12 @@ async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
     """运行任务: the graph is checked before anything runs; what an earlier run has done is not done again."""
     started = await running.start(service, wanted)
     return Answer(obj=JobStatusView(id=wanted.id, status=status_of(started), reason=started.reason, graph=[]))
+
+
+@router.post("/job/adopt")
+async def adopt(service: TheService, wanted: Adoption) -> Answer[Adopted]:
+    """Ours: what an automatic search has found becomes a job of its own, which can be changed and run."""
+    return Answer(obj=await adopting.adopt(service, wanted))
 
 
 @router.post("/job/stop")

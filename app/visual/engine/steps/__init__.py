@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from app.visual.engine.figures import Figures
@@ -25,6 +26,10 @@ class Task:
     seed: int
     figures: Callable[[str], Figures]
     """What is drawn of an output port."""
+    processors: int = 1
+    """How many processes a step may compute in, where it starts some itself."""
+    scratch: Path | None = None
+    """Where a step may leave what only it needs: it goes with the run. None: the system's place for such files."""
 
     def table(self, port: str = "data") -> Table:
         """The table at an input port, which is tied."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
-from app.visual.engine import checks, csv_files
+from app.visual.engine import checks, csv_files, values
+from app.visual.engine.plan import ABOUT
 from app.visual.engine.steps import Task
 from app.visual.engine.values import NodeFailure, Table, Value, types_of
 
@@ -32,6 +34,14 @@ def dataset(task: Task) -> Mapping[str, Value]:
         raise NodeFailure("The data set has no rows")
     features = frame if target is None else frame.drop(columns=[target])
     return {"data": Table(frame.reset_index(drop=True), target, columns=types_of(features))}
+
+
+def trained(task: Task) -> Mapping[str, Value]:
+    """A model that another job has trained. The service says whose it is (``job``) and where it lies (``path``)."""
+    path = Path(task.parameters["path"])
+    if not (path / ABOUT).exists():
+        raise NodeFailure(f"The model is not kept any more: run job {task.parameters['job']} again, and then this one")
+    return {"model": values.load(path)}
 
 
 def _read(task: Task) -> pd.DataFrame:
