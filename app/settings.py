@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     failed_checkpoints: Annotated[int, Field(ge=1, le=10)] = 3
     """So many failed checkpoints in a row are told of; Flink remembers ten."""
 
+    pytorch_python: Path | None = None
+    tensorflow_python: Path | None = None
+    """Interpreters that have these frameworks; None: those that ``hlink frameworks install`` makes under ``home``."""
+
     visual_at_once: Annotated[int, Field(ge=1)] = 2
     """How many experiments run at a time on this machine; the others wait."""
     visual_processors: Annotated[int, Field(ge=0)] = 0

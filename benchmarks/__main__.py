@@ -4,8 +4,8 @@ In this order: what experiments cost beyond what they compute; how long the embe
 the status of thousands of jobs is and what that costs, on simulated clusters; validation, mistakes and submission, ours
 against a warm SQL Gateway and the SQL client on the same cluster; throughput of the same job generated and written by
 hand; the downtime of a restart with state, ours and by hand; what memory the service and its planner hold after all
-that; an automatic experiment on all flights. The stack is one of its own, in ``HLINK_HOME/bench``, and is removed at the
-end; Flink's and Kafka's jars are shared.
+that; an automatic experiment on all flights. The stack is one of its own, in ``HLINK_HOME/bench``, and is removed at
+the end; Flink's and Kafka's jars are shared.
 
 Exit status: 0 all targets kept, 1 some missed (the file is written all the same), 2 it could not be measured, 130
 interrupted.

@@ -32,7 +32,10 @@ class PortType(StrEnum):
     """What flows over an edge."""
 
     TABLE = "data"
+    NETWORK = "network"
+    """Layers that have learnt nothing yet."""
     MODEL = "sklearn_model"
+    """What has the form of scikit-learn's estimators, whatever it is made with; so it is published."""
     PIPELINE = "pipeline_model"
     """A model with all that its rows went through before it."""
     GRAPH = "graph"
@@ -194,10 +197,11 @@ class Attribute(_Value):
 
 
 class Catalogue:
-    """All components of one framework, in the order in which they are shown."""
+    """All components of one framework, in the order in which they are shown, and the stages that have some."""
 
     def __init__(self, stages: Sequence[Stage], components: Sequence[Component]) -> None:
-        self.stages = stages
+        filled = {component.stage for component in components}
+        self.stages = [stage for stage in stages if stage.name in filled]
         self.components = components
         self._by_id = {component.uuid: component for component in components}
 
@@ -206,13 +210,32 @@ class Catalogue:
         return self._by_id.get(uuid)
 
 
+_FOLDERS: Mapping[Framework, Sequence[str]] = {
+    Framework.SKLEARN: ("sklearn",),
+    Framework.TENSORFLOW: ("sklearn", "deep", "tensorflow"),
+    Framework.MXNET: (),
+    Framework.PYTORCH: ("sklearn", "deep", "pytorch"),
+}
+"""Framework -> the folders of its components; networks are prepared for, used and evaluated like other models."""
+_OWN_GROUPS = {
+    ("algorithm", "classification"),
+    ("algorithm", "regression"),
+    ("algorithm", "cluster"),
+    ("evaluation", "cluster"),
+}
+"""Stage and group of components that no other framework has."""
+
+
 @cache
 def catalogue(framework: Framework) -> Catalogue:
     """The framework's components. Raises pydantic's ValidationError where the files are wrong."""
     stages = [Stage.model_validate(one) for one in _read("stages")["stages"]]
     found: list[Component] = []
-    for file in sorted((FOLDER / framework.name.lower()).glob("*.json")):
-        found += [component_of(one) for one in json.loads(file.read_text("utf-8"))["components"]]
+    for folder in _FOLDERS[framework]:
+        for file in sorted((FOLDER / folder).glob("*.json")):
+            for one in map(component_of, json.loads(file.read_text("utf-8"))["components"]):
+                if folder == framework.name.lower() or (one.stage, one.group) not in _OWN_GROUPS:
+                    found.append(one)
     places = {
         (stage.name, group.name): (i, k) for i, stage in enumerate(stages) for k, group in enumerate(stage.groups)
     }

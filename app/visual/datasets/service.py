@@ -36,7 +36,7 @@ class Readable:
     name: str
     kind: DataType
     path: Path
-    """A CSV file, or a zip archive of images (:func:`app.visual.datasets.images.classes_of`)."""
+    """A CSV file, or a zip archive of images (:func:`app.visual.engine.archives.classes_of`)."""
     encoding: str
     """As Python names it, for a table: what the file at ``path`` is read with."""
     delimiter: str

@@ -28,7 +28,7 @@ TARGETS: Mapping[str, str] = {
 LATE_MINUTES = 15
 """Flights that arrive later than this count as delayed, as the aviation authorities count them."""
 
-_KNOWN_AFTERWARDS = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
+KNOWN_AFTERWARDS = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
 
 
 def frame_of(name: str) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def _flights() -> pd.DataFrame:
     frame = frame[frame["arr_delay"].notna()].reset_index(drop=True)
     frame["delayed"] = frame["arr_delay"] > LATE_MINUTES
     frame["time_hour"] = pd.to_datetime(frame["time_hour"], utc=True).dt.tz_localize(None)
-    return frame.drop(columns=list(_KNOWN_AFTERWARDS))
+    return frame.drop(columns=list(KNOWN_AFTERWARDS))
 
 
 def _small(name: str) -> pd.DataFrame:

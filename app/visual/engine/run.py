@@ -44,7 +44,7 @@ DONE = "done.json"
 REASON = "reason"
 """In a run's folder: why it failed, for people."""
 
-_LIBRARIES = ("scikit-learn", "pandas", "numpy")
+_LIBRARIES = ("scikit-learn", "pandas", "numpy", "torch", "keras", "tensorflow-cpu", "tensorflow")
 
 log = logging.getLogger("engine")
 
@@ -69,7 +69,7 @@ class _Engine:
         self._progress: dict[int, Progress] = {}
         self._running: dict[int, ForkProcess] = {}
         self._imported = False
-        self._versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        self._versions = {name: version for name in _LIBRARIES if (version := _version(name))}
 
     def run(self) -> int:
         needs = {step.id: {node for node, _ in step.inputs.values()} for step in self._plan.steps}
@@ -253,6 +253,13 @@ def _import_libraries(steps_to_run: Sequence[Step]) -> None:
                 steps.library_class(one.of)
     gc.freeze()
     gc.enable()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _why(error: Exception) -> str:

@@ -1,21 +1,24 @@
 """What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
 
-Graphs that nodes bring out are JSON, which the service reads too (:class:`app.visual.engine.plan.Drawing`).
+Graphs that nodes bring out are JSON, which the service reads too (:class:`app.visual.engine.plan.Drawing`). Estimators
+that are networks keep themselves: as a description and as safetensors.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
+from app.visual.engine.networks import Network
 from app.visual.engine.plan import ABOUT, TABLE, Drawing
 
 _MODEL = "model.skops"
@@ -90,7 +93,15 @@ class Model:
         return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
-Value = Table | Model | Drawing
+Value = Table | Model | Network | Drawing
+
+
+@runtime_checkable
+class KeepsItself(Protocol):
+    """An estimator that knows how it is kept on disk; its class has ``restore(folder)``, which reads it."""
+
+    def keep(self, folder: Path) -> None:
+        """Write it into a folder, which exists."""
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -108,6 +119,8 @@ def save(value: Value, folder: Path) -> None:
         _save_frame(value.frame, folder / TABLE)
         about = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
         kept = list(value.preparation)
+    elif isinstance(value, Network):
+        about = {"kind": "network", "network": value.to_json()}
     else:
         about = {
             "kind": "model",
@@ -117,6 +130,11 @@ def save(value: Value, folder: Path) -> None:
             "columns": dict(value.columns),
         }
         kept = {"estimator": value.estimator, "preparation": list(value.preparation)}
+        if isinstance(value.estimator, KeepsItself):
+            value.estimator.keep(folder)
+            kind = type(value.estimator)
+            about["restored_by"] = f"{kind.__module__}.{kind.__name__}"
+            kept["estimator"] = None
     if kept:
         import skops.io
 
@@ -133,14 +151,47 @@ def load(folder: Path) -> Value:
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
-    kind = about.pop("kind")
+    kind, restored_by = about.pop("kind"), about.pop("restored_by", None)
     if kind == "graph":
         return Drawing.read(folder)
+    if kind == "network":
+        return Network.from_json(about["network"])
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if kind == "table":
         frame = missing_as_nan(feather.read_feather(folder / TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
-    return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
+    estimator = kept["estimator"] if restored_by is None else _restored(restored_by, folder)
+    return Model(estimator, preparation=[tuple(one) for one in kept["preparation"]], **about)
+
+
+def _restored(name: str, folder: Path) -> Any:
+    module, _, kind = name.rpartition(".")
+    return getattr(importlib.import_module(module), kind).restore(folder)
+
+
+def some_rows(folder: Path, count: int) -> Table | None:
+    """Some rows of a table that was kept, from all over it, without its preparation; None where it is gone."""
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        with pa.memory_map(str(folder / TABLE)) as file, pa.ipc.open_file(file) as kept:
+            # A batch at a time: what was kept may be larger than memory.
+            batches = sorted({round(one) for one in np.linspace(0, kept.num_record_batches - 1, 4)})
+            share = max(1, count // len(batches))
+            parts = [_spread(kept.get_batch(one), share) for one in batches]
+    except (OSError, pa.ArrowInvalid):
+        return None
+    frame = missing_as_nan(pa.Table.from_batches(parts).to_pandas())
+    return Table(frame, about["target"], columns=about["columns"])
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether the rows of a table that was kept went through transformers."""
+    return (folder / _MODEL).exists()
+
+
+def _spread(batch: Any, count: int) -> Any:
+    places = np.unique(np.linspace(0, batch.num_rows - 1, min(count, batch.num_rows)).astype(int))
+    return batch.take(pa.array(places))
 
 
 def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:

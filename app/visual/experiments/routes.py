@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from app.errors import InvalidInput, Problem
-from app.service import ReadSession, WriteSession
+from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, Listed, Page, measured
 from app.visual.catalogue import Framework, PortType, attributes
 from app.visual.choices import LEARNINGS, PATTERNS, STATUSES
@@ -87,10 +87,11 @@ async def attribute(
 
 @router.get("/framework/list", tags=["框架管理"])
 async def frameworks(
+    service: TheService,
     learning: Annotated[OptionalInt32, Query(alias="learnType")] = None,
 ) -> Answer[Listed[FrameworkChoice]]:
     """获取框架列表."""
-    return Answer(obj=Listed(data=framework_choices(learning)))
+    return Answer(obj=Listed(data=await framework_choices(service.settings, learning)))
 
 
 @router.get("/experiment/pattern/list", tags=["实验管理"])

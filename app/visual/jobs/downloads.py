@@ -1,4 +1,4 @@
-"""What a node brought out, for use elsewhere: read and written by processes of their own."""
+"""What can be taken away: models, tables and graphs as files, read and written by processes of the engine's."""
 
 from __future__ import annotations
 
@@ -6,46 +6,111 @@ import asyncio
 import json
 import os
 import secrets
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
-from app.visual.catalogue import PortType
+from app.visual.catalogue import Framework, PortType
+from app.visual.datasets.presets import BY_ID
+from app.visual.datasets.service import Readable
 from app.visual.engine.plan import ABOUT
+from app.visual.frameworks import command, lacking
 from app.visual.jobs import running
-from app.visual.jobs.wire import PortQuery, RowsQuery, TableQuery
+from app.visual.jobs.graph import Ready
+from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
 
-EXPORTED = "exported"
-"""The files beside an output that were written for use elsewhere, by what they end in."""
+_REFUSED = 3
+"""The exit status of an engine's process that says why it cannot be done."""
+_VERSION = 1
+"""Part of the files' names: raise it when they are written otherwise."""
+EXPORTED = f"exported-{_VERSION}"
+"""How the files beside an output begin that were written for use elsewhere."""
 _WITHIN_S = 120.0
 
 
-async def model_file(service: Service, query: PortQuery, kind: PortType) -> Path:
+async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Path:
     """The file of a model, or of a pipeline; made once, kept beside the output.
 
     Raises:
         NotFound, Conflict: no such output; it has not come out.
-        InvalidInput: what comes out there is something else.
+        InvalidInput: what comes out there is something else, or cannot be had in this format.
         Unavailable: it could not be written.
     """
     folder = await _output(service, query, kind)
-    return await _made(folder / f"{EXPORTED}.skops", "export", str(folder))
+    framework = await running.framework_of(service, query)
+    form = query.format or (ModelFormat.SKOPS if framework is Framework.SKLEARN else ModelFormat.ZIP)
+    file, more = folder / f"{EXPORTED}.{form}", ["--format", form]
+    if form is ModelFormat.ONNX:
+        # What another job brought out may be the same, and the file tells whose it is.
+        file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.{form}"
+        more += await _of_onnx(service, query)
+    return await _made(service, framework, file, "export", str(folder), more=more)
 
 
 async def table_file(service: Service, query: TableQuery) -> Path:
     """The file of a table in the form that is asked for; made once, kept beside the output. Raises as the former."""
     folder = await _output(service, query, PortType.TABLE)
-    return await _made(folder / f"{EXPORTED}.{query.form}", "tables", str(folder), query.form)
+    file = folder / f"{EXPORTED}.{query.form}"
+    return await _made(service, Framework.SKLEARN, file, "tables", str(folder), query.form)
 
 
 async def rows(service: Service, query: RowsQuery) -> dict[str, Any]:
     """A page of a table's rows (:func:`app.visual.engine.tables.page`). Raises as the former."""
     folder = await _output(service, query, PortType.TABLE)
-    said = await _ask("tables", str(folder), "page", str(query.offset), str(query.size))
+    said = await ask(service, Framework.SKLEARN, "tables", str(folder), "page", str(query.offset), str(query.size))
     found: dict[str, Any] = await asyncio.to_thread(json.loads, said)
     return found
+
+
+async def script(service: Service, query: ScriptQuery) -> bytes:
+    """A job's graph, as it is drawn now, as a program.
+
+    Raises:
+        NotFound, InvalidInput: no such job; its graph cannot be run, or not be written.
+        Unavailable: its framework is not installed here, or it could not be written.
+    """
+    checked = await running.check(service, query.job_id)
+    seed = query.seed
+    if seed is None:
+        seed = checked.run.spec["seed"] if checked.run is not None else 0
+    graph = {
+        "title": f"{checked.experiment.name}: job {query.job_id}",
+        "seed": seed,
+        "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
+    }
+    return await ask(service, Framework.SKLEARN, "script", "--format", query.format, given=json.dumps(graph).encode())
+
+
+def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
+    """As :class:`app.visual.engine.scripts.program.Node` has it."""
+    return {
+        "id": node.id,
+        "label": node.component.label.en,
+        "step": node.component.step,
+        "of": node.component.of,
+        "parameters": node.parameters,
+        "inputs": node.inputs,
+        "outputs": [port.name for port in node.component.outputs],
+        "source": {} if source is None else _source(source),
+    }
+
+
+def _source(source: Readable) -> dict[str, Any]:
+    if (preset := BY_ID.get(source.id)) is not None:
+        return {"preset": preset.name}
+    name = source.name if source.name.lower().endswith(".csv") else f"{source.name}.csv"
+    return {"file": name, "encoding": source.encoding, "delimiter": source.delimiter, "header": source.header}
+
+
+async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
+    seed, tables = await running.tables_before(service, query)
+    return [
+        *("--seed", str(seed)),
+        *("--job", str(query.job_id), "--node", str(query.node_id), "--port", query.port),
+        *(part for table in tables for part in ("--rows", str(table))),
+    ]
 
 
 async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
@@ -64,35 +129,50 @@ async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
     return folder
 
 
-async def _made(file: Path, *asked: str) -> Path:
-    """The file, which the program ``asked`` writes where it is not there yet."""
+async def _made(
+    service: Service, framework: Framework, file: Path, program: str, *asked: str, more: Sequence[str] = ()
+) -> Path:
+    """The file, which the program that is ``asked`` writes where it is not there yet."""
     if not await asyncio.to_thread(file.exists):
         beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            await _ask(*asked, str(beside))
+            await ask(service, framework, program, *asked, str(beside), *more)
             await asyncio.to_thread(os.replace, beside, file)
+        except FileNotFoundError:
+            raise NotFound("What the node brought out is not kept any more: run the job again") from None
         finally:
             await asyncio.to_thread(beside.unlink, missing_ok=True)
     return file
 
 
-async def _ask(program: str, *arguments: str) -> bytes:
-    """What a program of the engine's says. Raises ``Unavailable`` where it fails."""
+async def ask(service: Service, framework: Framework, program: str, *arguments: str, given: bytes = b"") -> bytes:
+    """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
+
+    Raises:
+        InvalidInput: it refuses, and says why.
+        Unavailable: the framework is not installed here; it failed, or took too long.
+    """
+    if lacks := await lacking(service.settings, framework):
+        raise Unavailable(lacks)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", f"app.visual.engine.{program}", *arguments),
+        *command(service.settings, framework, f"app.visual.engine.{program}", *arguments),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(_WITHIN_S):
-            said, wrong = await process.communicate()
+            written, said = await process.communicate(given)
     except TimeoutError:
-        raise Unavailable(f"What the node brought out could not be read within {_WITHIN_S:g} s") from None
+        raise Unavailable(f"It could not be read or written within {_WITHIN_S:g} s") from None
     finally:
         if process.returncode is None:  # also when the caller has gone
             process.kill()
             await process.wait()
+    lines = said.decode(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else str(process.returncode)
+    if process.returncode == _REFUSED:
+        raise InvalidInput(Problem(last, field="format"))
     if process.returncode != 0:
-        lines = wrong.decode(errors="replace").strip().splitlines()
-        raise Unavailable(f"What the node brought out cannot be read: {lines[-1] if lines else process.returncode}")
-    return said
+        raise Unavailable(f"It could not be read or written: {last}")
+    return written

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,8 @@ from app.settings import Settings
 from app.supervisor import Run
 from app.supervisor.runners.base import SubmissionRefused
 from app.supervisor.runners.keeper import Command
-from app.visual.catalogue import ParameterType
+from app.visual.catalogue import Framework, ParameterType
+from app.visual.choices import DataType
 from app.visual.datasets.service import Readable
 from app.visual.engine.plan import (
     NODES,
@@ -27,6 +27,7 @@ from app.visual.engine.plan import (
     Step,
     copy_figures,
 )
+from app.visual.frameworks import command as engine
 from app.visual.jobs.folders import OUTPUTS
 from app.visual.jobs.graph import Ready
 from app.visual.jobs.trained import Trained
@@ -47,6 +48,7 @@ def spec_of(
     place: str,
     seed: int,
     before: str | None,
+    framework: Framework = Framework.SKLEARN,
 ) -> dict[str, Any]:
     """What a run is started with: the graph as it is now, whatever becomes of it later.
 
@@ -64,6 +66,7 @@ def spec_of(
         "datasets": sorted({source.id for source in used.values() if isinstance(source, Readable)}),
         "models": [{"brought_by": node, **asdict(one)} for node, one in used.items() if isinstance(one, Trained)],
         "seed": seed,
+        "framework": framework.value,
         "queue": {"place": place, "slots": 1, "priority": 0, "wait_s": None, "name": name},
     }
 
@@ -106,6 +109,8 @@ def _step(node: Ready, source: Source | None, settings: Settings) -> Step:
 
 def _source(read: Readable) -> dict[str, Any]:
     """How the engine's step reads a data set (:func:`app.visual.engine.steps.reading.dataset`)."""
+    if read.kind is DataType.IMAGES:
+        return {"archive": str(read.path)}
     return {
         "path": str(read.path),
         "encoding": read.encoding,
@@ -128,8 +133,9 @@ class GraphLauncher:
             await asyncio.to_thread(self._prepare, run, folder)
         except OSError as error:
             raise SubmissionRefused(f"The run's folder cannot be written: {error.strerror}") from error
+        framework = Framework(run.spec.get("framework", Framework.SKLEARN))
         return Command(
-            [sys.executable, "-P", "-m", "app.visual.engine", str(folder)],
+            engine(self._settings, framework, "app.visual.engine", str(folder)),
             {"PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"},
             memory_bytes=self._settings.visual_memory_mib * 1024**2,
             seconds=self._settings.visual_time_s or None,

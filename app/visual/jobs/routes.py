@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import adopting, downloads, prediction, running
+from app.visual.jobs import adopting, deployment, downloads, prediction, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
@@ -19,6 +19,8 @@ from app.visual.jobs.wire import (
     Adoption,
     AttributeView,
     ComponentInfo,
+    Deployment,
+    DeploymentView,
     EdgeView,
     FigureView,
     JobAdded,
@@ -34,11 +36,14 @@ from app.visual.jobs.wire import (
     JobView,
     LogQuery,
     LogView,
+    ModelQuery,
     NodeStatusView,
     NodeView,
     PortQuery,
     RowsPage,
     RowsQuery,
+    ScriptFormat,
+    ScriptQuery,
     TableQuery,
     UsedModel,
 )
@@ -47,8 +52,11 @@ from app.wire import Int64
 
 router = APIRouter(prefix="/visualmodule", tags=["任务管理"], dependencies=[measured])
 
-_FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The model.", "content": {"application/octet-stream": {}}}
+_BYTES = "application/octet-stream"
+_FILE: dict[int | str, dict[str, Any]] = {200: {"description": "The model.", "content": {_BYTES: {}}}}
+_PROGRAMS = {ScriptFormat.SCRIPT: "text/x-python", ScriptFormat.NOTEBOOK: "application/x-ipynb+json"}
+_PROGRAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The script or the notebook.", "content": {kind: {} for kind in _PROGRAMS.values()}}
 }
 _TABLES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 _TABLE: dict[int | str, dict[str, Any]] = {
@@ -88,17 +96,26 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
 
 
 @router.get("/job/download/model", response_class=FileResponse, responses=_FILE)
-async def download_model(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
-    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads."""
+async def download_model(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
+    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX; a network as a zip archive."""
     file = await downloads.model_file(service, query, PortType.MODEL)
-    return FileResponse(file, media_type="application/octet-stream", filename=f"model-{query.node_id}.skops")
+    return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}{file.suffix}")
 
 
 @router.get("/job/download/pipeline", response_class=FileResponse, responses=_FILE)
-async def download_pipeline(service: TheService, query: Annotated[PortQuery, Query()]) -> FileResponse:
-    """下载任务工作流: the estimator with all that its rows went through before it, as skops."""
+async def download_pipeline(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
+    """下载任务工作流: the estimator with all that its rows went through before it, as skops or as ONNX."""
     file = await downloads.model_file(service, query, PortType.PIPELINE)
-    return FileResponse(file, media_type="application/octet-stream", filename=f"pipeline-{query.node_id}.skops")
+    return FileResponse(file, media_type=_BYTES, filename=f"pipeline-{query.node_id}{file.suffix}")
+
+
+@router.get("/job/download/script", response_class=Response, responses=_PROGRAM)
+async def download_script(service: TheService, query: Annotated[ScriptQuery, Query()]) -> Response:
+    """The graph as a program of scikit-learn's, which needs nothing of this service; not published, ours."""
+    program = await downloads.script(service, query)
+    kind = _PROGRAMS[query.format]
+    named = {"Content-Disposition": f'attachment; filename="job-{query.job_id}.{query.format}"'}
+    return Response(program, media_type=kind, headers=named)
 
 
 @router.get("/job/rows")
@@ -190,6 +207,15 @@ async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
 async def adopt(service: TheService, wanted: Adoption) -> Answer[Adopted]:
     """Ours: what an automatic search has found becomes a job of its own, which can be changed and run."""
     return Answer(obj=await adopting.adopt(service, wanted))
+
+
+@router.post("/job/deploy")
+async def deploy(service: TheService, wanted: Deployment) -> Answer[DeploymentView]:
+    """部署任务模型 (ours): a model or a pipeline becomes the function ``predict_<name>`` of stream jobs' SQL.
+
+    The same name again makes a new version of it, which jobs take with their next run.
+    """
+    return Answer(obj=await deployment.deploy(service, wanted))
 
 
 @router.post("/job/stop")

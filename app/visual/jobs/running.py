@@ -16,10 +16,11 @@ from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
 from app.visual.catalogue import Component, Framework, ParameterType, Port
-from app.visual.choices import Purpose, Status
+from app.visual.choices import DataType, Purpose, Status
 from app.visual.datasets.service import Readable, readable
 from app.visual.engine.plan import PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
+from app.visual.experiments.models import Experiment
 from app.visual.frameworks import lacking
 from app.visual.jobs import graph, launch
 from app.visual.jobs import service as jobs
@@ -77,38 +78,25 @@ async def start(service: Service, wanted: JobRun) -> Run:
         Unavailable: its framework is not installed here.
         Conflict: it runs; a model that it brings in has not come out.
     """
+    checked = await check(service, wanted.id)
+    order, experiment = checked.order, checked.experiment
+    chosen, anew = _chosen(order, wanted)
+    ours = [node for node in order if node.id in chosen]
     async with service.database.read() as session:
-        found = await jobs.find(session, wanted.id)
-        experiment = await experiments.find(session, found.job.experiment_id)
-        framework = Framework(experiment.framework)
-        if lacks := lacking(framework):
-            raise Unavailable(lacks)
-        nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
-        order, problems = graph.check(nodes, edges, await own.known(session, framework))
-        if found.job.purpose == Purpose.PREDICT and all(parameter_of(node.component) is None for node in order):
-            problems = [*problems, _BRINGS_NO_MODEL]
-        if problems:
-            raise InvalidInput(*problems)
-        chosen, anew = _chosen(order, wanted)
-        sources = await _sources(session, service.settings, order)
-        models = await _models(session, service.settings, [node for node in order if node.id in chosen])
-    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
-    if problems := graph.unknown_columns(order, columns) + _too_long(order, service.settings):
-        raise InvalidInput(*problems)
-    code = await asyncio.to_thread(
-        own.code_of, service.settings, {node.id: node.component for node in order if node.id in chosen}
-    )
+        models = await _models(session, service.settings, ours)
+    code = await asyncio.to_thread(own.code_of, service.settings, {node.id: node.component for node in ours})
     async with service.database.write() as session:
         found = await jobs.find(session, wanted.id, held=True)
         spec = launch.spec_of(
             order,
             chosen,
             anew,
-            {**sources, **models, **code},
+            {**checked.sources, **models, **code},
             settings=service.settings,
             name=experiment.name,
             place=place_of(service.settings),
             seed=wanted.seed or 0,
+            framework=Framework(experiment.framework),
             before=found.run.external_id if found.run is not None else None,
         )
         run = await create_run(session, KIND, found.job.subject, spec, machine=service.settings.machine)
@@ -116,6 +104,43 @@ async def start(service: Service, wanted: JobRun) -> Run:
         session.add(found.job)
     service.supervisor.kick(run)
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A job's graph that can be run, as it is drawn now."""
+
+    experiment: Experiment
+    run: Run | None
+    """The newest one."""
+    order: Sequence[Ready]
+    sources: Mapping[int, Readable]
+    """The data sets that nodes read."""
+
+
+async def check(service: Service, job_id: int) -> Checked:
+    """Raises ``NotFound``, ``InvalidInput`` and ``Unavailable`` as :func:`start` does."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, job_id)
+        experiment = await experiments.find(session, found.job.experiment_id)
+        framework = Framework(experiment.framework)
+        if lacks := await lacking(service.settings, framework):
+            raise Unavailable(lacks)
+        nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
+        order, problems = graph.check(nodes, edges, await own.known(session, framework))
+        if found.job.purpose == Purpose.PREDICT and all(parameter_of(node.component) is None for node in order):
+            problems = [*problems, _BRINGS_NO_MODEL]
+        if problems:
+            raise InvalidInput(*problems)
+        sources = await _sources(session, service.settings, order)
+    columns = {
+        node: [column.name for column in source.columns]
+        for node, source in sources.items()
+        if source.kind is DataType.CSV
+    }
+    if problems := graph.unknown_columns(order, columns) + _too_long(order, service.settings):
+        raise InvalidInput(*problems)
+    return Checked(experiment, found.run, order, sources)
 
 
 def _too_long(order: Sequence[Ready], settings: Settings) -> list[Problem]:
@@ -219,6 +244,28 @@ async def port_of(service: Service, query: PortQuery) -> Port:
     port = component.output(query.port)
     assert port is not None
     return port
+
+
+async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[Path]]:
+    """A run's seed, and the folders of the tables that a node's output was made of, as far as they are kept.
+
+    The nearest comes first. Raises ``NotFound`` and ``Conflict``.
+    """
+    _, run, _ = await _output(service, query)
+    ends = {step["id"]: list(step["inputs"].values()) for step in run.spec["steps"]}
+    tables = [tuple(end) for end in ends.get(query.node_id, ())]
+    for node, _ in tables:  # which grows meanwhile: from the nodes before to those before them
+        tables += [end for one in ends.get(node, ()) if (end := tuple(one)) not in tables]
+    folder, outputs = run_folder(service.settings, run), service.settings.home / OUTPUTS
+    progress = await asyncio.to_thread(lambda: {node: Progress.read(folder, node) for node, _ in tables})
+    return run.spec["seed"], [outputs / key / port for node, port in tables if (key := progress[node].key)]
+
+
+async def framework_of(service: Service, query: PortQuery) -> Framework:
+    """What a job's models are made with. Raises ``NotFound``."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, query.job_id)
+        return Framework((await experiments.find(session, found.job.experiment_id)).framework)
 
 
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
@@ -262,6 +263,45 @@ class RowsPage(Page[list[Any]]):
     columns: list[ColumnView]
 
 
+class ModelFormat(StrEnum):
+    """What a model can be taken away as."""
+
+    SKOPS = "skops"
+    ONNX = "onnx"
+    ZIP = "zip"
+
+
+class ModelQuery(PortQuery):
+    """下载任务模型, 下载任务工作流. ``format`` is ours."""
+
+    format: ModelFormat | None = Field(
+        None,
+        description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language; zip: a network with "
+        "all that belongs to it. Without one skops, of a network zip",
+    )
+
+
+class ScriptFormat(StrEnum):
+    """What a graph can be taken away as."""
+
+    SCRIPT = "py"
+    NOTEBOOK = "ipynb"
+
+
+class ScriptQuery(Wire):
+    """Of our own download beside the published ones: the graph as a program."""
+
+    job_id: Int64 = Field(alias="jobId")
+    format: ScriptFormat = Field(ScriptFormat.SCRIPT, description="py: a script; ipynb: a notebook, a cell a node")
+    seed: Int32 | None = Field(None, ge=0, description="of everything left to chance; without one the newest run's")
+
+
+class Deployment(PortQuery):
+    """The body of 部署任务模型 (ours): the output to deploy, and the name behind ``predict_``."""
+
+    name: Text
+
+
 class LogQuery(Wire):
     """查看任务日志."""
 
@@ -350,3 +390,31 @@ class FigureView(Wire):
 
     data: dict[str, Any]
     front: str
+
+
+class ArgumentView(Wire):
+    """An argument of a deployed model's functions, which all have the same ones, in the same order."""
+
+    column: str = Field(description="the column that the model was fitted on")
+    name: str = Field(description="what SQL calls it, where arguments are given by their names")
+    type: str = Field(description="in SQL; numbers of a narrower type will do")
+
+
+class FunctionView(Wire):
+    """A function that a model was made into. A version that was there already is told again."""
+
+    id: Int64
+    name: str
+    version: Int32
+    returns: str = Field(description="the SQL type of what it gives")
+    gives: str = Field(description="what that is, in words")
+    example: str
+
+
+class DeploymentView(Wire):
+    """The answer to 部署任务模型."""
+
+    functions: list[FunctionView]
+    arguments: list[ArgumentView]
+    classes: list[str] = Field(description="in the order of the model; of two, the second is the positive one")
+    takes_missing: bool = Field(alias="takesMissing", description="else a NULL among the arguments gives NULL")

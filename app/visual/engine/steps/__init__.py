@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.visual.engine.figures import Figures
+from app.visual.engine.networks import Network
 from app.visual.engine.values import Model, NodeFailure, Table, Value
 
 
@@ -47,6 +48,12 @@ class Task:
         assert isinstance(found, Model)
         return found
 
+    def network(self, port: str = "network") -> Network:
+        """The network at an input port."""
+        found = self.inputs[port]
+        assert isinstance(found, Network)
+        return found
+
     @property
     def random_state(self) -> int:
         """The node's own seed, or the run's."""
@@ -61,7 +68,7 @@ class Task:
         """An object of another class than the component's own, made in the same way."""
         made = library_class(name)
         known = parameters_of(made)
-        given = {name: _as_the_library_has_it(value) for name, value in self.parameters.items() if name in known}
+        given = {name: as_the_library_has_it(value) for name, value in self.parameters.items() if name in known}
         seed = {"random_state": self.random_state} if "random_state" in known else {}
         try:
             return made(**{**seed, **given, **more})
@@ -95,7 +102,8 @@ def parameters_of(made: Any) -> set[str]:
     return {one.name for one in known if not (isinstance(one.default, str) and one.default in ("deprecated", "warn"))}
 
 
-def _as_the_library_has_it(value: Any) -> Any:
+def as_the_library_has_it(value: Any) -> Any:
+    """A parameter's value as the library's classes take it."""
     if isinstance(value, list):
         return tuple(value)
     return None if value == NONE else value

@@ -160,7 +160,7 @@ def clustering(task: Task) -> Outputs:
 def validation(task: Task) -> Outputs:
     """Scores of models that are fitted anew, preparation and all, each without the rows it is tested on."""
     model, features, labels = _refittable(task)
-    names = _SCORES[model.task]
+    names = SCORES[model.task]
     try:
         found = cross_validate(
             clone(model.pipeline), features, labels, cv=_folds(task, model, labels), scoring=names, error_score="raise"
@@ -170,10 +170,10 @@ def validation(task: Task) -> Outputs:
     scores = {name: _told(name, found[f"test_{name}"]) for name in names}
     folds = len(next(iter(scores.values())))
     figures = task.figures("metrics")
-    figures.table({"fold": list(range(1, folds + 1)), **{_plain_name(name): some for name, some in scores.items()}})
+    figures.table({"fold": list(range(1, folds + 1)), **{plain_name(name): some for name, some in scores.items()}})
     figures.table(
         {
-            "metric": [_plain_name(name) for name in scores],
+            "metric": [plain_name(name) for name in scores],
             "mean": [some.mean() for some in scores.values()],
             "std": [some.std() for some in scores.values()],
         }
@@ -184,7 +184,7 @@ def validation(task: Task) -> Outputs:
 def learning(task: Task) -> Outputs:
     """How the score grows with the number of rows that are learnt from."""
     model, features, labels = _refittable(task)
-    name = next(iter(_SCORES[model.task]))
+    name = next(iter(SCORES[model.task]))
     shares = np.linspace(0.1, 1.0, task.parameters.get("points", 5))
     try:
         sizes, train, test = learning_curve(
@@ -201,15 +201,15 @@ def learning(task: Task) -> Outputs:
     except ValueError as error:
         raise NodeFailure(f"The least part of the rows cannot be fitted: {error}. Bring in more rows") from error
     lines = {"train": _told(name, train).mean(axis=1), "validation": _told(name, test).mean(axis=1)}
-    task.figures("metrics").curves("learning curve", sizes, lines, "rows", _plain_name(name))
+    task.figures("metrics").curves("learning curve", sizes, lines, "rows", plain_name(name))
     return {}
 
 
 def importance(task: Task) -> Outputs:
     """How much the score falls when a column's values are shuffled."""
-    model, true = _model_and_truth(task, *_SCORES)
+    model, true = _model_and_truth(task, *SCORES)
     features = applying.prepared(model, task.table())
-    name = next(iter(_SCORES[model.task]))
+    name = next(iter(SCORES[model.task]))
     found = permutation_importance(
         model.estimator,
         features,
@@ -222,12 +222,12 @@ def importance(task: Task) -> Outputs:
     means, deviations = found.importances_mean[order], found.importances_std[order]
     names = [str(features.columns[i]) for i in order]
     figures = task.figures("metrics")
-    figures.bars(f"permutation importance ({_plain_name(name)})", names, means, deviations)
+    figures.bars(f"permutation importance ({plain_name(name)})", names, means, deviations)
     figures.table({"column": names, "importance": means, "std": deviations})
     return {}
 
 
-_SCORES: Mapping[str, Sequence[str]] = {
+SCORES: Mapping[str, Sequence[str]] = {
     "classification": ("accuracy", "precision_macro", "recall_macro", "f1_macro"),
     "regression": ("r2", "neg_mean_absolute_error", "neg_root_mean_squared_error"),
 }
@@ -239,7 +239,8 @@ def _told(name: str, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return -values if name.startswith("neg_") else values
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A score's name for people."""
     return name.removeprefix("neg_").replace("_", " ")
 
 
@@ -376,7 +377,7 @@ def _plane(figures: Figures, rows: np.ndarray[Any, Any], found: np.ndarray[Any, 
 def _refittable(task: Task) -> tuple[Model, pd.DataFrame, pd.Series]:
     """The pipeline, rows that it takes, and their labels."""
     model = task.model("pipeline")
-    if model.task not in _SCORES:
+    if model.task not in SCORES:
         raise NodeFailure(f"Only a classification or a regression has scores to compare; the model is of {model.task}")
     table = task.table()
     needed = checks.needed_by(model.preparation[0][1]) if model.preparation else list(model.features)

@@ -45,6 +45,8 @@ def trained(task: Task) -> Mapping[str, Value]:
 
 
 def _read(task: Task) -> pd.DataFrame:
+    if "archive" in task.parameters:
+        raise NodeFailure("The data set has images and no rows: read it with the node 'Set of images' (frameId 4 or 2)")
     path = task.parameters.get("path")
     if path is None:
         raise NodeFailure("The data set has no file yet: upload one")
