@@ -57,7 +57,7 @@ OWN: Mapping[Framework, Own] = {
         "tensorflow",
         "tensorflow-cpu",
         ("tensorflow", "keras", "safetensors", "PIL"),
-        "import keras; keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).predict_on_batch([[1.0, 2.0]])",
+        "import keras; keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])(keras.ops.ones((3, 2)))",
         3.0,
     ),
 }
