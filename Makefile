@@ -21,7 +21,7 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@echo "Installing Python packages into .venv"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-setup.lock
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
+	@$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -42,12 +42,13 @@ lint: .venv/.installed ## style, types, imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## measure against Flink's own tools (about 19 minutes); figures in benchmarks/latest.json
+bench: setup ## measure against Flink's own tools (about 22 minutes); figures in benchmarks/latest.json
 	@$(BIN)/hlink fetch bench
 	@$(BIN)/python -m benchmarks
 
-chaos: setup ## break things while jobs run (about 5 minutes, and a simulation before); FULL=1 at least 200 faults; SEED=
+chaos: setup ## break things while jobs and graphs run (about 20 minutes, and a simulation before); FULL=1 at least 200 faults; SEED=
 	@$(if $(SEED),SEED=$(SEED)) HLINK_STEPS=10000 $(BIN)/pytest -q -s tests/unit/test_state_machine.py
+	@$(BIN)/python -m tests.experiments_killed $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.chaos $(if $(FULL),--faults 200) $(if $(SEED),--seed $(SEED))
 
 lock: ## the locks, from pyproject.toml (needs the environment)

@@ -29,7 +29,7 @@ class Service:
         self.pid = pid
         self.tables: dict[str, int] = {}
         self.cluster_id = 0
-        self._http = api
+        self.http = api
 
     def add_cluster(self, flink_url: str) -> None:
         """Make the cluster known; jobs go to it from then on."""
@@ -46,7 +46,7 @@ class Service:
         """Validate a job; milliseconds."""
         body = self._job(statement, number)
         began = time.perf_counter()
-        answer = self._http.json("POST", "/jobs/validate", body)
+        answer = self.http.json("POST", "/jobs/validate", body)
         took = time.perf_counter() - began
         if answer["success"] is not True or answer["data"]["valid"] is not True:
             raise Failed(f"the service refuses the statement {statement.name}: {answer['msg']}")
@@ -57,7 +57,7 @@ class Service:
         body = self._job(statement, number)
         body["jobDsVOS"][-1]["runSql"] = mistake.format(n=number)
         began = time.perf_counter()
-        answer = self._http.json("POST", "/jobs/validate", body)
+        answer = self.http.json("POST", "/jobs/validate", body)
         took = time.perf_counter() - began
         if answer["success"] is not False or not answer["problems"][0]["line"]:
             raise Failed(f"the service does not place the mistake in {mistake!r}: {answer}")
@@ -97,21 +97,25 @@ class Service:
 
     def planned(self) -> float:
         """How many requests the planner has answered."""
-        found = re.findall(r"^hlink_planner_requests_total\{.*\} (\S+)$", self._http.text("GET", "/metrics"), re.M)
+        found = re.findall(r"^hlink_planner_requests_total\{.*\} (\S+)$", self.http.text("GET", "/metrics"), re.M)
         return sum(map(float, found))
 
     def ready(self) -> bool:
         """Whether the planner takes requests."""
         try:
-            return bool(self._http.json("GET", "/health")["parts"]["planner"]["ok"])
+            return bool(self.http.json("GET", "/health")["parts"]["planner"]["ok"])
         except (OSError, http.client.HTTPException, Failed):
             return False
+
+    def visual(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the API of visual experiments; the answer's ``obj``."""
+        return self._http.json(method, f"/visualmodule{path}", body)["obj"]
 
     def _job(self, statement: Statement, number: int) -> dict[str, Any]:
         return statement.job(f"{statement.name}-{number}", self.cluster_id, self.tables, number)
 
     def _data(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        answer = self._http.json(method, path, body)
+        answer = self.http.json(method, path, body)
         if answer["success"] is not True:
             raise Failed(f"{method} {path}: {answer['msg']}")
         data: dict[str, Any] = answer["data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,6 +58,24 @@ class Experiments:
                 return status
             assert time.monotonic() < deadline, status
             await asyncio.sleep(0.1)
+
+    async def data_set(self, text: str, name: str = "data.csv") -> int:
+        """A new data set with this text as its CSV file."""
+        data_id = int((await self.ok("POST", "/dataset", json={"dataType": 2, "dataSource": 1}))["dataId"])
+        content = text.encode()
+        fields = {
+            "dataId": data_id, "fileMd5": hashlib.md5(content).hexdigest(), "fileName": name, "fragmentName": name,
+            "fragmentMd5": hashlib.md5(content).hexdigest(), "fragmentIndex": 0, "fragmentCount": 1,
+        }  # fmt: skip
+        form = {key: str(value) for key, value in fields.items()}
+        await self.ok("POST", "/dataset/file", data=form, files={"file": (name, content)})
+        return data_id
+
+    async def rows(self, job: int, node: int, port: str = "data", **query: Any) -> Json:
+        """A page of a table that a node brought out."""
+        asked = {"jobId": job, "nodeId": node, "portName": port, **query}
+        found: Json = await self.ok("GET", "/job/rows", params=asked)
+        return found
 
     async def figures(self, job: int, node: int, port: str) -> Mapping[str, list[Json]]:
         """What is drawn of an output, by the way it is drawn."""

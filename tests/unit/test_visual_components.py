@@ -81,9 +81,9 @@ def test_given_the_shared_parameters_when_searched_then_each_is_some_components(
     assert [name for name in shared if f'"{name}"' not in written] == []
 
 
-def test_given_the_stages_when_listed_then_the_published_ones_come_in_their_order() -> None:
+def test_given_the_stages_when_listed_then_the_published_ones_come_first_in_their_order() -> None:
     stages = {stage.name: [group.name for group in stage.groups] for stage in catalogue(Framework.SKLEARN).stages}
-    assert list(stages) == ["dataio", "preprocess", "algorithm", "evaluation"]
+    assert list(stages) == ["dataio", "preprocess", "algorithm", "evaluation", "own", "automatic"]
     assert stages["preprocess"][:3] == ["default", "normalization", "featureprocess"]
     assert stages["algorithm"] == stages["evaluation"] == ["default", "classification", "regression", "cluster"]
 
@@ -109,11 +109,13 @@ def test_given_mxnet_when_listed_then_it_has_no_components() -> None:
     assert catalogue(Framework.MXNET).components == catalogue(Framework.MXNET).stages == []
 
 
-def test_given_the_attributes_when_listed_then_they_are_the_published_ones() -> None:
+def test_given_the_attributes_when_listed_then_the_published_ones_are_there() -> None:
     named = {kind: [(one.name, one.label.zh) for one in some] for kind, some in attributes().items()}
     assert named == {
+        "data": [("viewTable", "查看数据"), ("downloadTable", "下载数据")],
         "sklearn_model": [("downloadModel", "下载训练模型")],
         "pipeline_model": [("downloadPipeline", "下载工作流")],
+        "graph": [("adoptGraph", "转为普通实验")],
     }
 
 

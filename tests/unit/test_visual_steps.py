@@ -7,14 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import metrics
+from sklearn import datasets, metrics
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
@@ -26,113 +25,46 @@ from sklearn.model_selection import KFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.visual.catalogue import Component, Framework, catalogue
-from app.visual.engine import values
-from app.visual.engine.figures import Figures
+from app.visual.engine import presets, values
 from app.visual.engine.plan import FIGURES, Plan, Progress, Step
-from app.visual.engine.steps import Task, step
 from app.visual.engine.values import Model, NodeFailure, Table
-
-SEED = 7
-COLOURS = np.asarray(["red", "green", "blue"], dtype=object)
-COMPONENTS = catalogue(Framework.SKLEARN)
-
-
-class Run(dict[str, Any]):
-    """What a node brings out, and its figures by port."""
-
-    figures: dict[str, Figures]
-
-    def scores(self) -> dict[str, float]:
-        """The first table of metrics."""
-        table = next(one["data"] for one in self.figures["metrics"].all if one["front"] == "table")
-        return dict(zip(table["metric"], table["value"], strict=True))
-
-    def fronts(self) -> list[str]:
-        return [one["front"] for one in self.figures["metrics"].all]
+from tests.steps import (
+    COLOURS,
+    ON_MIXED,
+    SEED,
+    algorithms,
+    component_of,
+    defaults,
+    kept,
+    mixed_table,
+    node,
+    table,
+    transformers,
+)
 
 
-def node(tmp_path: Path, uuid: str, inputs: Mapping[str, Any] | None = None, **parameters: Any) -> Run:
-    """Run one component, with its defaults where nothing else is set."""
-    component = component_of(uuid)
-    figures: dict[str, Figures] = {}
-
-    def figures_of(port: str) -> Figures:
-        return figures.setdefault(port, Figures(tmp_path / f"{uuid}.{port}.json"))
-
-    task = Task(uuid, component.of, defaults(component) | parameters, inputs or {}, SEED, figures_of)
-    outputs = Run(step(component.step)(task))
-    outputs.figures = figures
-    return outputs
-
-
-def component_of(uuid: str) -> Component:
-    found = COMPONENTS.find(f"sklearn.{uuid}")
-    assert found is not None, uuid
-    return found
-
-
-def defaults(component: Component) -> dict[str, Any]:
-    return {one.name: one.default for one in component.parameters if one.default is not None}
-
-
-def algorithms(group: str) -> list[str]:
-    return [
-        component.uuid.removeprefix("sklearn.")
-        for component in COMPONENTS.components
-        if (component.stage, component.group) == ("algorithm", group)
-    ]
-
-
-def transformers() -> list[str]:
-    return [
-        component.uuid.removeprefix("sklearn.")
-        for component in COMPONENTS.components
-        if component.step.startswith("preparing.")
-    ]
-
-
-def kept(value: Any, folder: Path) -> Any:
-    """A value as the next node gets it."""
-    folder.mkdir(exist_ok=True)
-    values.save(value, folder)
-    return values.load(folder)
-
-
-def table(target: str | None = "y", **columns: Any) -> Table:
-    frame = pd.DataFrame(columns)
-    made = Table(frame, target)
-    return replace(made, columns=values.types_of(made.features))
+def preset(tmp_path: Path, name: str) -> dict[str, str]:
+    """How a preset is read."""
+    file = tmp_path / f"{name}.csv"
+    presets.main(name, file)
+    return {"path": str(file), "usual_target": presets.TARGETS[name]}
 
 
 @pytest.fixture
 def iris(tmp_path: Path) -> Table:
-    found: Table = node(tmp_path, "dataset", preset="iris")["data"]
+    found: Table = node(tmp_path, "dataset", **preset(tmp_path, "iris"))["data"]
     return found
 
 
 @pytest.fixture
 def diabetes(tmp_path: Path) -> Table:
-    found: Table = node(tmp_path, "dataset", preset="diabetes")["data"]
+    found: Table = node(tmp_path, "dataset", **preset(tmp_path, "diabetes"))["data"]
     return found
 
 
 @pytest.fixture
 def mixed() -> Table:
-    """Numbers, texts, a truth and a time, with holes, and classes that can be told."""
-    chance = np.random.default_rng(SEED)
-    size = chance.normal(size=60)
-    frame = pd.DataFrame(
-        {
-            "size": np.where(chance.random(60) < 0.1, np.nan, size),
-            "weight": chance.random(60) * 10 + 1,
-            "colour": np.where(chance.random(60) < 0.1, np.nan, chance.choice(COLOURS, 60)),
-            "new": chance.random(60) < 0.5,
-            "at": pd.Timestamp("2024-02-28 12:00") + pd.to_timedelta(np.arange(60), unit="D"),
-            "y": np.where(size > 0, "large", "small"),
-        }
-    )
-    return replace(Table(frame, "y"), columns=values.types_of(frame.drop(columns="y")))
+    return mixed_table()
 
 
 # Figures as scikit-learn has them
@@ -359,22 +291,6 @@ def test_given_a_clustering_when_fitted_on_iris_then_every_row_has_a_cluster_and
     assert node(tmp_path, "evaluate_clustering", {"data": clustered}).scores()["clusters"] >= 1
 
 
-ON_MIXED: Mapping[str, Mapping[str, Any]] = {
-    "drop_columns": {"columns": ["new"]},
-    "change_type": {"columns": ["new"], "to": "text"},
-    "arithmetic": {"left": "size", "right": "weight", "operation": "divide"},
-    "lda_transformer": {"n_components": 1},
-    "select_k_best": {"k": 2},
-    "kernel_pca": {"n_components": 2},
-    "fast_ica": {"n_components": 2, "max_iter": 1000, "tol": 0.01},
-    "truncated_svd": {"n_components": 2},
-    "quantile_transformer": {"n_quantiles": 20},
-    "select_from_model": {"estimator": "extra_trees"},
-    "nmf": {"n_components": 2, "columns": ["weight", "new"], "max_iter": 1000},
-    "rfe": {"estimator": "linear"},
-}
-
-
 @pytest.mark.parametrize("uuid", transformers())
 def test_given_a_transformer_when_fitted_then_other_rows_and_kept_pipelines_come_to_the_same(
     tmp_path: Path, mixed: Table, uuid: str
@@ -511,8 +427,26 @@ def test_given_chosen_columns_when_read_then_the_others_and_rows_without_target_
     assert read.frame["ok"].dtype == bool
 
 
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits", "diabetes"])
+def test_given_a_preset_when_read_then_it_is_the_librarys_to_the_last_digit(tmp_path: Path, name: str) -> None:
+    read = node(tmp_path, "dataset", **preset(tmp_path, name))["data"]
+    library = getattr(datasets, f"load_{name}")(as_frame=True)
+    assert read.target == "target"
+    pd.testing.assert_frame_equal(read.features, library.data, check_exact=True)
+    classes = library.get("target_names")
+    named = library.target if classes is None or name == "digits" else [classes[one] for one in library.target]
+    assert read.labels.tolist() == list(named)
+
+
+def test_given_names_when_read_then_the_columns_have_them(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("1,2\n3,4\n")
+    read = node(tmp_path, "dataset", path=str(file), header=False, names=["column1", "column2"], target="column2")
+    assert read["data"].frame.to_dict("list") == {"column1": [1, 3], "column2": [2, 4]}
+
+
 def test_given_the_flights_when_read_then_nothing_tells_how_they_arrived(tmp_path: Path) -> None:
-    read = node(tmp_path, "dataset", preset="flights")["data"]
+    read = node(tmp_path, "dataset", **preset(tmp_path, "flights"))["data"]
     assert read.target == "delayed"
     assert len(read.frame) == 327_346
     assert not {"arr_delay", "arr_time", "dep_delay", "dep_time", "air_time"} & set(read.frame.columns)

@@ -140,12 +140,12 @@ class Broker:
                 client._manager._net.stop()
             raise
 
-    def consumer(self) -> KafkaConsumer:
+    def consumer(self, client: str = "hlink-sample") -> KafkaConsumer:
         """A consumer that belongs to no group. Raises KafkaError. Blocks as :meth:`connect`."""
         milliseconds = int(CONNECT_TIMEOUT_S * 1000)
         return KafkaConsumer(
             bootstrap_servers=self.servers.split(","),
-            client_id="hlink-sample",
+            client_id=client,
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",

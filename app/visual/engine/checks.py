@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api import types
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 
@@ -50,8 +51,9 @@ def feature_columns(table: Table, names: Sequence[str]) -> list[str]:
 
 
 def needed_by(fitted: Any) -> list[str]:
-    """The columns that a fitted ColumnTransformer takes: those that it leaves out may be missing."""
-    dropped = [names for _, one, names in fitted.transformers_ if isinstance(one, str) and one == "drop"]
+    """The columns that a fitted transformer takes: those that a ColumnTransformer leaves out may be missing."""
+    parts = getattr(fitted, "transformers_", ())
+    dropped = [names for _, one, names in parts if isinstance(one, str) and one == "drop"]
     return [str(name) for name in fitted.feature_names_in_ if not any(name in names for names in dropped)]
 
 
@@ -98,6 +100,8 @@ def takes(estimator: Any, features: pd.DataFrame) -> None:
     if getattr(estimator, "takes_images", False) and image_columns(features):
         only_images(features)
         return
+    if isinstance(estimator, Pipeline):
+        return  # it prepares the rows itself
     are_numbers(features)
     most = MOST_ROWS.get(type(estimator).__name__)
     if most is not None and len(features) > most:

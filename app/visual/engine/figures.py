@@ -7,7 +7,7 @@ ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,19 @@ class Figures:
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, self.all)
+
+
+def scores(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metric -> value, out of tables with the columns ``metric`` and ``value``, or ``mean`` over several trials."""
+    found: dict[str, float] = {}
+    for one in figures:
+        data = one["data"]
+        if one["front"] != "table" or "metric" not in data:
+            continue
+        for name, value in zip(data["metric"], data.get("value", data.get("mean", ())), strict=False):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found.setdefault(str(name), value)
+    return found
 
 
 def _plain(values: Values) -> list[Any]:

@@ -1,6 +1,7 @@
 """What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
 
-Estimators that are networks keep themselves: as a description and as safetensors.
+Estimators that are networks keep themselves: as a description and as safetensors. Graphs that nodes bring out are JSON,
+which the service reads too (:class:`app.visual.engine.plan.Drawing`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import pyarrow as pa
 from pyarrow import feather
 
 from app.visual.engine.networks import Network
+from app.visual.engine.plan import ABOUT, TABLE, Drawing
 
-_TABLE, _ABOUT, _MODEL = "table.arrow", "about.json", "model.skops"
+_MODEL = "model.skops"
 
 
 class NodeFailure(Exception):
@@ -91,7 +93,7 @@ class Model:
         return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
-Value = Table | Model | Network
+Value = Table | Model | Network | Drawing
 
 
 @runtime_checkable
@@ -109,12 +111,16 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
 def save(value: Value, folder: Path) -> None:
     """Keep a value in a folder, which exists."""
-    if isinstance(value, Table):
-        _save_frame(value.frame, folder / _TABLE)
-        about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
-        kept: Any = list(value.preparation)
+    kept: Any = None
+    if isinstance(value, Drawing):
+        about: dict[str, Any] = {"kind": "graph"}
+        value.write(folder)
     elif isinstance(value, Network):
-        about, kept = {"kind": "network", "network": value.to_json()}, None
+        about = {"kind": "network", "network": value.to_json()}
+    elif isinstance(value, Table):
+        _save_frame(value.frame, folder / TABLE)
+        about = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
+        kept = list(value.preparation)
     else:
         about = {
             "kind": "model",
@@ -133,24 +139,27 @@ def save(value: Value, folder: Path) -> None:
         import skops.io
 
         skops.io.dump(kept, folder / _MODEL)
-    (folder / _ABOUT).write_text(json.dumps(about, ensure_ascii=False))
+    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False))
 
 
 def load(folder: Path) -> Value:
     """A value that was kept. Raises :class:`NodeFailure` where none was."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text())
     except FileNotFoundError:
         raise NodeFailure(
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
-    kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
-    kind, restored_by = about.pop("kind"), about.pop("restored_by", None)
+    kind = about.pop("kind")
+    if kind == "graph":
+        return Drawing.read(folder)
     if kind == "network":
         return Network.from_json(about["network"])
+    restored_by = about.pop("restored_by", None)
+    kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if kind == "table":
-        frame = missing_as_nan(feather.read_feather(folder / _TABLE))
+        frame = missing_as_nan(feather.read_feather(folder / TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
     estimator = kept["estimator"] if restored_by is None else _restored(restored_by, folder)
     return Model(estimator, preparation=[tuple(one) for one in kept["preparation"]], **about)
@@ -158,7 +167,39 @@ def load(folder: Path) -> Value:
 
 def _restored(name: str, folder: Path) -> Any:
     module, _, kind = name.rpartition(".")
-    return getattr(importlib.import_module(module), kind).restore(folder)
+    try:
+        kept = getattr(importlib.import_module(module), kind)
+    except ModuleNotFoundError as error:
+        raise NodeFailure(
+            f"The model is a network that computes with {error.name}, which this experiment has not: "
+            f"use it in an experiment of its own framework"
+        ) from error
+    return kept.restore(folder)
+
+
+def some_rows(folder: Path, count: int) -> Table | None:
+    """Some rows of a table that was kept, from all over it, without its preparation; None where it is gone."""
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        with pa.memory_map(str(folder / TABLE)) as file, pa.ipc.open_file(file) as kept:
+            # A batch at a time: what was kept may be larger than memory.
+            batches = sorted({round(one) for one in np.linspace(0, kept.num_record_batches - 1, 4)})
+            share = max(1, count // len(batches))
+            parts = [_spread(kept.get_batch(one), share) for one in batches]
+    except (OSError, pa.ArrowInvalid):
+        return None
+    frame = missing_as_nan(pa.Table.from_batches(parts).to_pandas())
+    return Table(frame, about["target"], columns=about["columns"])
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether the rows of a table that was kept went through transformers."""
+    return (folder / _MODEL).exists()
+
+
+def _spread(batch: Any, count: int) -> Any:
+    places = np.unique(np.linspace(0, batch.num_rows - 1, min(count, batch.num_rows)).astype(int))
+    return batch.take(pa.array(places))
 
 
 def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
@@ -172,8 +213,8 @@ def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
 def _save_frame(frame: pd.DataFrame, path: Path) -> None:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise NodeFailure(f"A column has values of several types: {error}") from error
+    except pa.ArrowException as error:
+        raise NodeFailure(f"A column has values of several types, or of one that cannot be kept: {error}") from error
     feather.write_feather(table, str(path), compression="lz4")
 
 

@@ -1,66 +1,185 @@
-"""Models as files: what a node brought out, written for use elsewhere by a process of its own."""
+"""What can be taken away: models, tables and graphs as files, read and written by processes of the engine's."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from app.errors import InvalidInput, Problem, Unavailable
+from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
-from app.visual.catalogue import Framework, PortType
-from app.visual.frameworks import command, lacking
+from app.visual.catalogue import PortType
+from app.visual.datasets.presets import BY_ID
+from app.visual.datasets.service import Readable
+from app.visual.engine.plan import ABOUT
+from app.visual.frameworks import OWN, command, lacking
 from app.visual.jobs import running
-from app.visual.jobs.wire import PortQuery
+from app.visual.jobs.graph import Ready
+from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
 
-EXPORTED = "exported"
+_REFUSED = 3
+"""The exit status of an engine's process that says why it cannot be done."""
+_VERSION = 1
+"""Part of the files' names: raise it when they are written otherwise."""
+EXPORTED = f"exported-{_VERSION}"
+"""How the files beside an output begin that were written for use elsewhere."""
 _WITHIN_S = 120.0
 
 
-async def model_file(service: Service, query: PortQuery, kind: PortType) -> Path:
+async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Path:
     """The file of a model, or of a pipeline; made once, kept beside the output.
 
     Raises:
         NotFound, Conflict: no such output; it has not come out.
-        InvalidInput: what comes out there is something else.
+        InvalidInput: what comes out there is something else, or cannot be had in this format.
         Unavailable: it could not be written.
     """
+    folder = await _output(service, query, kind)
+    framework = await running.framework_of(service, query)
+    if lacks := await lacking(service.settings, framework):
+        raise Unavailable(lacks)
+    program = command(service.settings, framework, _program("export"), str(folder))
+    asked = query.format or (ModelFormat.ARCHIVE if framework in OWN else ModelFormat.SKOPS)
+    if asked is not ModelFormat.ONNX:
+        return await _made(folder / f"{EXPORTED}.{asked}", program, more=["--format", asked])
+    # What another job brought out may be the same, and the file tells whose it is.
+    file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.onnx"
+    return await _made(file, program, more=await _of_onnx(service, query))
+
+
+async def table_file(service: Service, query: TableQuery) -> Path:
+    """The file of a table in the form that is asked for; made once, kept beside the output. Raises as the former."""
+    folder = await _output(service, query, PortType.TABLE)
+    return await _made(folder / f"{EXPORTED}.{query.form}", _ours("tables", str(folder), query.form))
+
+
+async def rows(service: Service, query: RowsQuery) -> dict[str, Any]:
+    """A page of a table's rows (:func:`app.visual.engine.tables.page`). Raises as the former."""
+    folder = await _output(service, query, PortType.TABLE)
+    said = await ask(_ours("tables", str(folder), "page", str(query.offset), str(query.size)))
+    found: dict[str, Any] = await asyncio.to_thread(json.loads, said)
+    return found
+
+
+async def script(service: Service, query: ScriptQuery) -> bytes:
+    """A job's graph, as it is drawn now, as a program.
+
+    Raises:
+        NotFound, InvalidInput: no such job; its graph cannot be run, or not be written.
+        Unavailable: its framework is not installed here, or it could not be written.
+    """
+    checked = await running.check(service, query.job_id)
+    seed = query.seed
+    if seed is None:
+        seed = checked.run.spec["seed"] if checked.run is not None else 0
+    graph = {
+        "title": f"{checked.experiment.name}: job {query.job_id}",
+        "seed": seed,
+        "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
+    }
+    return await ask(_ours("script", "--format", query.format), given=json.dumps(graph).encode())
+
+
+def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
+    """As :class:`app.visual.engine.scripts.program.Node` has it."""
+    return {
+        "id": node.id,
+        "label": node.component.label.en,
+        "step": node.component.step,
+        "of": node.component.of,
+        "parameters": node.parameters,
+        "inputs": node.inputs,
+        "outputs": [port.name for port in node.component.outputs],
+        "source": {} if source is None else _source(source),
+    }
+
+
+def _source(source: Readable) -> dict[str, Any]:
+    if (preset := BY_ID.get(source.id)) is not None:
+        return {"preset": preset.name}
+    name = source.name if source.name.lower().endswith(".csv") else f"{source.name}.csv"
+    return {"file": name, "encoding": source.encoding, "delimiter": source.delimiter, "header": source.header}
+
+
+async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
+    seed, tables = await running.tables_before(service, query)
+    return [
+        *("--format", "onnx", "--seed", str(seed)),
+        *("--job", str(query.job_id), "--node", str(query.node_id), "--port", query.port),
+        *(part for table in tables for part in ("--rows", str(table))),
+    ]
+
+
+async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
     port = await running.port_of(service, query)
     if port.type is not kind:
         raise InvalidInput(
             Problem(
                 f"what comes out at '{port.name}' is of type {port.type}, not {kind}",
                 field="portName",
-                remedy="name another port, or ask for the other download",
+                remedy="name another port, or ask for another download",
             )
         )
     folder = await running.output_folder(service, query)
-    framework = await running.framework_of(service, query)
-    file = folder / f"{EXPORTED}.{'skops' if framework is Framework.SKLEARN else 'zip'}"
+    if not await asyncio.to_thread((folder / ABOUT).exists):
+        raise NotFound(f"Nothing came out at the port '{port.name}': tie the input of that name, and run the job again")
+    return folder
+
+
+async def _made(file: Path, program: Sequence[str], more: Sequence[str] = ()) -> Path:
+    """The file, which the program writes where it is not there yet."""
     if not await asyncio.to_thread(file.exists):
-        if lacks := await lacking(service.settings, framework):
-            raise Unavailable(lacks)
-        made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-        await _export(command(service.settings, framework, "app.visual.engine.export", str(folder), str(made)))
-        await asyncio.to_thread(os.replace, made, file)
+        beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            await ask([*program, str(beside), *more])
+            await asyncio.to_thread(os.replace, beside, file)
+        except FileNotFoundError:
+            raise NotFound("What the node brought out is not kept any more: run the job again") from None
+        finally:
+            await asyncio.to_thread(beside.unlink, missing_ok=True)
     return file
 
 
-async def _export(program: Sequence[str]) -> None:
+def _ours(name: str, *arguments: str) -> list[str]:
+    """A program of the engine's that needs no framework."""
+    return [sys.executable, "-P", "-m", _program(name), *arguments]
+
+
+def _program(name: str) -> str:
+    return f"app.visual.engine.{name}"
+
+
+async def ask(program: Sequence[str], given: bytes = b"") -> bytes:
+    """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
+
+    Raises:
+        InvalidInput: it refuses, and says why.
+        Unavailable: it failed, or took too long.
+    """
     process = await asyncio.create_subprocess_exec(
         *program,
-        stdout=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(_WITHIN_S):
-            _, said = await process.communicate()
+            written, said = await process.communicate(given)
     except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise Unavailable(f"The model could not be written within {_WITHIN_S:g} s") from None
+        raise Unavailable(f"It could not be read or written within {_WITHIN_S:g} s") from None
+    finally:
+        if process.returncode is None:  # also when the caller has gone
+            process.kill()
+            await process.wait()
+    lines = said.decode(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else str(process.returncode)
+    if process.returncode == _REFUSED:
+        raise InvalidInput(Problem(last, field="format"))
     if process.returncode != 0:
-        lines = said.decode(errors="replace").strip().splitlines()
-        raise Unavailable(f"The model could not be written: {lines[-1] if lines else process.returncode}")
+        raise Unavailable(f"It could not be read or written: {last}")
+    return written

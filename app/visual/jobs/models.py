@@ -10,6 +10,9 @@ from sqlmodel import Field, SQLModel
 from app.database import Audited
 from app.ids import new_id
 
+SUBJECT = "visual.job:"
+"""What a job's runs are runs of begins so; the job's id follows."""
+
 
 class VisualJob(Audited, SQLModel, table=True):
     """A graph of an experiment (wire: 任务). A deleted one stays, for the history of its runs."""
@@ -24,11 +27,13 @@ class VisualJob(Audited, SQLModel, table=True):
     """:class:`~app.visual.choices.Purpose`."""
     last_run_id: int | None = Field(default=None, sa_type=BigInteger)
     """Written with the run, in one transaction."""
+    origin: str | None = Field(default=None, max_length=100, index=True)
+    """The run and the node that brought out its graph, where one did."""
 
     @property
     def subject(self) -> str:
         """What its runs are runs of."""
-        return f"visual.job:{self.id}"
+        return f"{SUBJECT}{self.id}"
 
 
 class GraphNode(SQLModel, table=True):
@@ -39,9 +44,7 @@ class GraphNode(SQLModel, table=True):
     id: int = Field(
         default_factory=new_id, primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False}
     )
-    job_id: int = Field(
-        sa_type=BigInteger, index=True
-    )
+    job_id: int = Field(sa_type=BigInteger, index=True)
     top: int
     left: int
     component: str = Field(max_length=200)

@@ -6,6 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from app.visual.engine.figures import Figures
@@ -26,6 +27,10 @@ class Task:
     seed: int
     figures: Callable[[str], Figures]
     """What is drawn of an output port."""
+    processors: int = 1
+    """How many processes a step may compute in, where it starts some itself."""
+    scratch: Path | None = None
+    """Where a step may leave what only it needs: it goes with the run. None: the system's place for such files."""
 
     def table(self, port: str = "data") -> Table:
         """The table at an input port, which is tied."""
@@ -63,7 +68,7 @@ class Task:
         """An object of another class than the component's own, made in the same way."""
         made = library_class(name)
         known = parameters_of(made)
-        given = {name: _as_the_library_has_it(value) for name, value in self.parameters.items() if name in known}
+        given = {name: as_the_library_has_it(value) for name, value in self.parameters.items() if name in known}
         seed = {"random_state": self.random_state} if "random_state" in known else {}
         try:
             return made(**{**seed, **given, **more})
@@ -97,7 +102,8 @@ def parameters_of(made: Any) -> set[str]:
     return {one.name for one in known if not (isinstance(one.default, str) and one.default in ("deprecated", "warn"))}
 
 
-def _as_the_library_has_it(value: Any) -> Any:
+def as_the_library_has_it(value: Any) -> Any:
+    """A parameter's value as the library's classes take it."""
     if isinstance(value, list):
         return tuple(value)
     return None if value == NONE else value

@@ -38,7 +38,7 @@ def texts(task: Task) -> Outputs:
     """An encoder of the library's, of the columns of texts unless others are chosen."""
     table = task.table()
     columns = _chosen(task, checks.text_columns(table.features), "text")
-    made = task.make(**_dense(task))
+    made = task.make(**dense(task.of, task.parameters))
     if hasattr(made, "sparse_output") and not task.parameters.get("max_categories"):
         _few_categories(table.features[columns])
     return transform(task, [(_name(made), made, columns)])
@@ -49,7 +49,7 @@ def encode_by_target(task: Task) -> Outputs:
     table = task.table()
     columns = _chosen(task, checks.text_columns(table.features), "text")
     count, folds, kind = task.parameters.get("cv", 5), KFold, "continuous"
-    if _is_classification(task):
+    if is_classification(task):
         classes = checks.classes(table)
         checks.class_sizes(classes, count, f"{count} folds")
         folds, kind = StratifiedKFold, "binary" if classes.nunique() == 2 else "multiclass"
@@ -90,10 +90,10 @@ def select_by_score(task: Task) -> Outputs:
 
 def select_by_model(task: Task) -> Outputs:
     """The columns of numbers that a model finds important."""
-    of = _MODELS[task.parameters.get("estimator", "random_forest")][_is_classification(task)]
+    of = MODELS[task.parameters.get("estimator", "random_forest")][is_classification(task)]
     more: dict[str, Any] = {"estimator": library_class(of[0])(**_seeded(task, of[1]))}
     if (threshold := task.parameters.get("threshold")) is not None:
-        more["threshold"] = _number_or_text(threshold)
+        more["threshold"] = number_or_text(threshold)
     return _of_numbers(task, task.make(**more))
 
 
@@ -196,11 +196,11 @@ def _name(transformer: Any) -> str:
     return "columns" if isinstance(transformer, str) else type(transformer).__name__.lower()
 
 
-def _dense(task: Task) -> dict[str, Any]:
+def dense(of: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What encoders need for tables, or leave out where it would be refused."""
-    if task.of is not None and task.of.endswith("OneHotEncoder"):
+    if of is not None and of.endswith("OneHotEncoder"):
         return {"sparse_output": False}
-    return {"unknown_value": None} if task.parameters.get("handle_unknown") == "error" else {}
+    return {"unknown_value": None} if parameters.get("handle_unknown") == "error" else {}
 
 
 def _few_categories(features: pd.DataFrame) -> None:
@@ -222,7 +222,8 @@ def _filling(task: Task, kind: type) -> Any:
         raise NodeFailure(f"Columns of numbers cannot be filled with '{value}': choose the columns of texts") from None
 
 
-def _is_classification(task: Task) -> bool:
+def is_classification(task: Task) -> bool:
+    """Whether the target is taken for classes: as the parameter ``task`` says, or as its values look."""
     chosen = task.parameters.get("task", "auto")
     if chosen != "auto":
         return bool(chosen == "classification")
@@ -233,7 +234,7 @@ def _is_classification(task: Task) -> bool:
 _FEW_CLASSES = 20
 """So many different whole numbers are taken for classes."""
 
-_MODELS: Mapping[str, Mapping[bool, tuple[str, Mapping[str, Any]]]] = {
+MODELS: Mapping[str, Mapping[bool, tuple[str, Mapping[str, Any]]]] = {
     "random_forest": {
         True: ("sklearn.ensemble.RandomForestClassifier", {}),
         False: ("sklearn.ensemble.RandomForestRegressor", {}),
@@ -254,7 +255,8 @@ def _seeded(task: Task, more: Mapping[str, Any]) -> dict[str, Any]:
     return {"random_state": task.random_state, **more}
 
 
-def _number_or_text(threshold: str) -> float | str:
+def number_or_text(threshold: str) -> float | str:
+    """What text stands for."""
     try:
         return float(threshold)
     except ValueError:

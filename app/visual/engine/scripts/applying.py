@@ -1,0 +1,43 @@
+"""How the steps that use what was fitted on other rows are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from app.visual.engine.scripts.program import Fitted, Rows, Section
+from app.visual.engine.steps.applying import PREDICTION, PROBABILITY
+
+
+def apply(section: Section) -> Mapping[str, Rows]:
+    """Predictions, or rows that are transformed."""
+    model, rows = section.model(), section.rows()
+    made = section.output("data")
+    if model.task == "transformation":
+        steps = (*model.preparation, model.name)
+        changed = f"{_chain(section, steps)}.transform({rows.features})"
+        section.set(made, rows.with_labels(rows.labels, changed))
+        return {"data": Rows(made, rows.target, steps)}
+    section.set("features", prepared(section, model, rows))
+    predicted = f"{PREDICTION}={model.name}.predict(features)"
+    if model.tells and section.parameters.get("probabilities", True):
+        section.set("told", f"{model.name}.predict_proba(features)")
+        names = f"{model.name}.classes_" if model.of_classes else "range(told.shape[1])"
+        each = f'f"{PROBABILITY}{{name}}": told[:, i] for i, name in enumerate({names})'
+        section.line(f"{made} = {rows.name}.assign(\n    {predicted},\n    **{{{each}}},\n)")
+    else:
+        section.set(made, f"{rows.name}.assign({predicted})")
+    return {"data": Rows(made, rows.target)}
+
+
+def prepared(section: Section, model: Fitted, rows: Rows) -> str:
+    """The expression of a table's rows as a model's estimator takes them."""
+    if model.preparation:
+        return f"{_chain(section, model.preparation)}.transform({rows.name})"
+    return f"{rows.name}[{model.name}.feature_names_in_]"
+
+
+def _chain(section: Section, steps: tuple[str, ...]) -> str:
+    if len(steps) == 1:
+        return steps[0]
+    section.use("sklearn.pipeline.make_pipeline")
+    return f"make_pipeline({', '.join(steps)})"
