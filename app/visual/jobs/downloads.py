@@ -13,7 +13,7 @@ from typing import Any
 
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
-from app.visual.catalogue import PortType
+from app.visual.catalogue import Framework, PortType
 from app.visual.datasets.presets import BY_ID
 from app.visual.datasets.service import Readable
 from app.visual.engine.plan import ABOUT
@@ -74,6 +74,14 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         Unavailable: its framework is not installed here, or it could not be written.
     """
     checked = await running.check(service, query.job_id)
+    if checked.experiment.framework != Framework.SKLEARN:
+        raise InvalidInput(
+            Problem(
+                "only graphs of sklearn are written as programs",
+                field="jobId",
+                remedy="take the network itself away, by /visualmodule/job/download/model",
+            )
+        )
     seed = query.seed
     if seed is None:
         seed = checked.run.spec["seed"] if checked.run is not None else 0
