@@ -137,6 +137,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _absolute_and_known(self) -> Settings:
         self.home = self.home.expanduser().absolute()
+        for name in ("pytorch_python", "tensorflow_python"):
+            if (named := getattr(self, name)) is not None:
+                setattr(self, name, named.expanduser().absolute())
         if self.api_token is not None and not self.api_token.get_secret_value().strip():
             raise ValueError("HLINK_API_TOKEN is set but empty: give it a value or unset it")
         if self.lease_s < 2 * self.tick_s:

@@ -218,6 +218,7 @@ _FOLDERS: Mapping[Framework, Sequence[str]] = {
 }
 """Framework -> the folders of its components; networks are prepared for, used and evaluated like other models."""
 _OWN_GROUPS = {
+    ("automatic", "default"),
     ("algorithm", "classification"),
     ("algorithm", "regression"),
     ("algorithm", "cluster"),

@@ -306,5 +306,8 @@ async def upload(lab: Experiments, data_id: int, content: bytes) -> None:
     }  # fmt: skip
     sent = {name: str(value) for name, value in fields.items()}
     await lab.ok("POST", "/dataset/file", data=sent, files={"file": ("t.zip.0", content)})
-    while (await lab.ok("GET", f"/dataset/{data_id}"))["dataStatus"] != 3:  # noqa: ASYNC110 - nobody is told of it
+    for _ in range(400):
+        if (await lab.ok("GET", f"/dataset/{data_id}"))["dataStatus"] == 3:
+            return
         await asyncio.sleep(0.05)
+    pytest.fail(f"data set {data_id} is not whole")

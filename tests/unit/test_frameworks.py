@@ -99,9 +99,15 @@ def test_given_a_framework_when_installed_then_it_is_whole_or_not_there(
     assert not installation.install(settings, TINY, silent)
 
     # A release that names other versions installs them in its place.
-    (tmp_path / "required" / "tiny.txt").write_text((tmp_path / "required" / "tiny.txt").read_text() + "# newer\n")
+    # Out of an index with other builds, they are not held against the hashes of ours.
+    other = tmp_path / "index" / "tiny"
+    other.mkdir(parents=True)
+    (other / wheel.name).write_bytes(wheel.read_bytes())
+    (other / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    (tmp_path / "required" / "tiny.txt").write_text("")
+    (tmp_path / "required" / "tiny-large.txt").write_text(f"tiny==1.0 --hash=sha256:{'0' * 64}\n")
     assert not installation.is_current(settings, TINY)
-    assert installation.install(settings, TINY, silent)
+    assert installation.install(settings, TINY, silent, (tmp_path / "index").as_uri())
     assert installation.is_current(settings, TINY)
     assert installation.remove(settings, TINY)
     assert not installation.remove(settings, TINY)

@@ -97,11 +97,11 @@ def takes(estimator: Any, features: pd.DataFrame) -> None:
         raise NodeFailure("The table has no column beside the target: there is nothing to learn from")
     if not len(features):
         raise NodeFailure("The table has no rows: look at what the nodes before it leave over")
-    if isinstance(estimator, Pipeline):
-        return  # it prepares the rows itself
     if getattr(estimator, "takes_images", False) and image_columns(features):
         only_images(features)
         return
+    if isinstance(estimator, Pipeline):
+        return  # it prepares the rows itself
     are_numbers(features)
     most = MOST_ROWS.get(type(estimator).__name__)
     if most is not None and len(features) > most:

@@ -6,6 +6,7 @@ process of its own, so that the service has no table in its memory; whatever the
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import sys
@@ -22,7 +23,7 @@ from app.visual.engine.plan import TABLE
 def page(folder: Path, offset: int, rows: int) -> dict[str, Any]:
     """``rows`` of the table from ``offset`` on, its columns with their types, and how many rows it has.
 
-    What JSON has no form for is text; numbers that are none are null.
+    What JSON has no form for is text, images as addresses of the scheme ``data``; numbers that are none are null.
     """
     with pa.memory_map(str(folder / TABLE)) as source, ipc.open_file(source) as pieces:
         # One piece was cut into batches of one size when it was written: only the last one may be shorter.
@@ -48,7 +49,7 @@ def write(folder: Path, kind: str, file: Path) -> None:
         writer = csv.CSVWriter(str(file), schema) if kind == "csv" else parquet.ParquetWriter(str(file), schema)
         with writer:
             for batch in _batches(pieces):
-                cast = [column.cast(one.type) for column, one in zip(batch.columns, schema, strict=True)]
+                cast = [_cast(column, one.type) for column, one in zip(batch.columns, schema, strict=True)]
                 writer.write_batch(pa.record_batch(cast, schema=schema))
 
 
@@ -61,13 +62,29 @@ def _kept_type(kind: pa.DataType, file: str) -> pa.DataType:
     """The type that a column has where it is read: without dictionaries, and in CSV as what can be written there."""
     if pa.types.is_dictionary(kind):
         return kind.value_type
-    return pa.string() if file == "csv" and pa.types.is_duration(kind) else kind
+    return pa.string() if file == "csv" and (pa.types.is_duration(kind) or pa.types.is_binary(kind)) else kind
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_binary(column.type) and pa.types.is_string(kind):
+        return pa.array(_as_addresses(column), kind)
+    return column.cast(kind)
+
+
+def _as_addresses(images: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """Images as browsers show them."""
+    return [
+        None if image is None else f"data:image/png;base64,{base64.b64encode(image).decode()}"
+        for image in images.to_pylist()
+    ]
 
 
 def _plain_values(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_binary(kind):
+        return _as_addresses(column)
     if pa.types.is_floating(kind):
         return [value if value is None or math.isfinite(value) else None for value in column.to_pylist()]
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_null(kind):

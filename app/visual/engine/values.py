@@ -1,7 +1,7 @@
 """What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
 
-Graphs that nodes bring out are JSON, which the service reads too (:class:`app.visual.engine.plan.Drawing`). Estimators
-that are networks keep themselves: as a description and as safetensors.
+Estimators that are networks keep themselves: as a description and as safetensors. Graphs that nodes bring out are JSON,
+which the service reads too (:class:`app.visual.engine.plan.Drawing`).
 """
 
 from __future__ import annotations
@@ -115,12 +115,12 @@ def save(value: Value, folder: Path) -> None:
     if isinstance(value, Drawing):
         about: dict[str, Any] = {"kind": "graph"}
         value.write(folder)
+    elif isinstance(value, Network):
+        about = {"kind": "network", "network": value.to_json()}
     elif isinstance(value, Table):
         _save_frame(value.frame, folder / TABLE)
         about = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
         kept = list(value.preparation)
-    elif isinstance(value, Network):
-        about = {"kind": "network", "network": value.to_json()}
     else:
         about = {
             "kind": "model",
@@ -151,11 +151,12 @@ def load(folder: Path) -> Value:
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
-    kind, restored_by = about.pop("kind"), about.pop("restored_by", None)
+    kind = about.pop("kind")
     if kind == "graph":
         return Drawing.read(folder)
     if kind == "network":
         return Network.from_json(about["network"])
+    restored_by = about.pop("restored_by", None)
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
     if kind == "table":
         frame = missing_as_nan(feather.read_feather(folder / TABLE))
@@ -166,7 +167,14 @@ def load(folder: Path) -> Value:
 
 def _restored(name: str, folder: Path) -> Any:
     module, _, kind = name.rpartition(".")
-    return getattr(importlib.import_module(module), kind).restore(folder)
+    try:
+        kept = getattr(importlib.import_module(module), kind)
+    except ModuleNotFoundError as error:
+        raise NodeFailure(
+            f"The model is a network that computes with {error.name}, which this experiment has not: "
+            f"use it in an experiment of its own framework"
+        ) from error
+    return kept.restore(folder)
 
 
 def some_rows(folder: Path, count: int) -> Table | None:

@@ -15,7 +15,6 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -57,7 +56,7 @@ OWN: Mapping[Framework, Own] = {
         "tensorflow",
         "tensorflow-cpu",
         ("tensorflow", "keras", "safetensors", "PIL"),
-        "import keras; keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).predict_on_batch([[1.0, 2.0]])",
+        "import keras; keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])(keras.ops.ones((3, 2)))",
         3.0,
     ),
 }
@@ -148,12 +147,10 @@ def _named(settings: Settings, own: Own) -> Path | None:
 
 def _wrong_with(python: Path, own: Own) -> str | None:
     setting = f"HLINK_{own.name.upper()}_PYTHON"
-    try:
-        changed = python.stat().st_mtime_ns
-    except OSError:
+    if not python.exists():
         return f"{setting} names {python}, which is not there: name an interpreter, or unset it"
     try:
-        version, absent = _probed(str(python), changed, tuple(own.modules))
+        version, absent = _probed(str(python), own.modules)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         return f"{setting} names {python}, which does not run: {error}"
     if tuple(version) != sys.version_info[:2]:
@@ -166,8 +163,7 @@ def _wrong_with(python: Path, own: Own) -> str | None:
     return None
 
 
-@lru_cache(maxsize=16)
-def _probed(python: str, changed: int, modules: tuple[str, ...]) -> tuple[list[int], list[str]]:
+def _probed(python: str, modules: Sequence[str]) -> tuple[list[int], list[str]]:
     """The interpreter's version, and which of the modules it has not. Raises where it does not run."""
     done = subprocess.run(
         [python, "-P", "-c", _PROBE, *modules], capture_output=True, text=True, timeout=_PROBED_WITHIN_S, check=False

@@ -20,7 +20,8 @@ from stream_jobs.local.progress import Progress, Step
 
 REQUIREMENTS = Path(__file__).parent
 _LOCKED_WITHIN_S = 5.0
-_SHOWN = re.compile(r"^\s*(Downloading \S+ \(.*\)|Installing collected packages.*)$")
+_DOWNLOADING = re.compile(r"^\s*Downloading (?:\S*/)?([^-/\s]+)-\S+ \((.*)\)")
+_INSTALLING = "Installing collected packages"
 _LINES_OF_A_FAILURE = 8
 _TOGETHER = "import os, sys; sys.path += sys.argv.pop(1).split(os.pathsep); import pandas, pyarrow, sklearn, skops.io; "
 """The engine's libraries beside the framework: they have to get on with each other."""
@@ -151,6 +152,13 @@ def _digest(own: Own) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in _files(own))).hexdigest()
 
 
+def _shown(line: str) -> str | None:
+    """What is told of a line of pip's."""
+    if found := _DOWNLOADING.match(line):
+        return f"downloading {found[1].replace('_', '-')} ({found[2]})"
+    return "unpacking" if line.startswith(_INSTALLING) else None
+
+
 def _done(
     own: Own, command: Sequence[str], progress: Progress | None = None, environment: Mapping[str, str] | None = None
 ) -> None:
@@ -168,8 +176,8 @@ def _done(
         try:
             for line in process.stdout:
                 said.append(line.rstrip())
-                if progress is not None and (shown := _SHOWN.match(line)):
-                    progress(Step(own.name, shown[1][:100].lower()))
+                if progress is not None and (shown := _shown(line)):
+                    progress(Step(own.name, shown))
         except BaseException:
             process.kill()
             raise

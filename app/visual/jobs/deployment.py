@@ -10,6 +10,7 @@ from pathlib import Path
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import MODEL_FUNCTIONS, ModelFunction, ModelFunctions, Service
 from app.visual.catalogue import PortType
+from app.visual.frameworks import OWN
 from app.visual.jobs import downloads, running
 from app.visual.jobs.wire import ArgumentView, Deployment, DeploymentView, FunctionView, ModelFormat, ModelQuery
 from app.visual.onnx_metadata import metadata
@@ -40,6 +41,14 @@ async def deploy(service: Service, wanted: Deployment) -> DeploymentView:
                 f"what comes out at '{port.name}' is of type {port.type}, and no model",
                 field="portName",
                 remedy="name the port of a model or of a pipeline",
+            )
+        )
+    if await running.framework_of(service, wanted) in OWN:
+        raise InvalidInput(
+            Problem(
+                "networks are not scored by stream jobs",
+                field="jobId",
+                remedy="deploy a model of an experiment with frameId 1, or predict in a job of jobPattern 0",
             )
         )
     query = ModelQuery(job_id=wanted.job_id, node_id=wanted.node_id, port=wanted.port, format=ModelFormat.ONNX)

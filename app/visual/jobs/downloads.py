@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from app.visual.catalogue import Framework, PortType
 from app.visual.datasets.presets import BY_ID
 from app.visual.datasets.service import Readable
 from app.visual.engine.plan import ABOUT
-from app.visual.frameworks import command, lacking
+from app.visual.frameworks import OWN, command, lacking
 from app.visual.jobs import running
 from app.visual.jobs.graph import Ready
 from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
@@ -40,26 +41,27 @@ async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Pat
     """
     folder = await _output(service, query, kind)
     framework = await running.framework_of(service, query)
-    form = query.format or (ModelFormat.SKOPS if framework is Framework.SKLEARN else ModelFormat.ZIP)
-    file, more = folder / f"{EXPORTED}.{form}", ["--format", form]
-    if form is ModelFormat.ONNX:
-        # What another job brought out may be the same, and the file tells whose it is.
-        file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.{form}"
-        more += await _of_onnx(service, query)
-    return await _made(service, framework, file, "export", str(folder), more=more)
+    if lacks := await lacking(service.settings, framework):
+        raise Unavailable(lacks)
+    program = command(service.settings, framework, _program("export"), str(folder))
+    asked = query.format or (ModelFormat.ARCHIVE if framework in OWN else ModelFormat.SKOPS)
+    if asked is not ModelFormat.ONNX:
+        return await _made(folder / f"{EXPORTED}.{asked}", program, more=["--format", asked])
+    # What another job brought out may be the same, and the file tells whose it is.
+    file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.onnx"
+    return await _made(file, program, more=await _of_onnx(service, query))
 
 
 async def table_file(service: Service, query: TableQuery) -> Path:
     """The file of a table in the form that is asked for; made once, kept beside the output. Raises as the former."""
     folder = await _output(service, query, PortType.TABLE)
-    file = folder / f"{EXPORTED}.{query.form}"
-    return await _made(service, Framework.SKLEARN, file, "tables", str(folder), query.form)
+    return await _made(folder / f"{EXPORTED}.{query.form}", _ours("tables", str(folder), query.form))
 
 
 async def rows(service: Service, query: RowsQuery) -> dict[str, Any]:
     """A page of a table's rows (:func:`app.visual.engine.tables.page`). Raises as the former."""
     folder = await _output(service, query, PortType.TABLE)
-    said = await ask(service, Framework.SKLEARN, "tables", str(folder), "page", str(query.offset), str(query.size))
+    said = await ask(_ours("tables", str(folder), "page", str(query.offset), str(query.size)))
     found: dict[str, Any] = await asyncio.to_thread(json.loads, said)
     return found
 
@@ -72,6 +74,14 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         Unavailable: its framework is not installed here, or it could not be written.
     """
     checked = await running.check(service, query.job_id)
+    if checked.experiment.framework != Framework.SKLEARN:
+        raise InvalidInput(
+            Problem(
+                "only graphs of sklearn are written as programs",
+                field="jobId",
+                remedy="take the network itself away, by /visualmodule/job/download/model",
+            )
+        )
     seed = query.seed
     if seed is None:
         seed = checked.run.spec["seed"] if checked.run is not None else 0
@@ -80,7 +90,7 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         "seed": seed,
         "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
     }
-    return await ask(service, Framework.SKLEARN, "script", "--format", query.format, given=json.dumps(graph).encode())
+    return await ask(_ours("script", "--format", query.format), given=json.dumps(graph).encode())
 
 
 def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
@@ -107,7 +117,7 @@ def _source(source: Readable) -> dict[str, Any]:
 async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
     seed, tables = await running.tables_before(service, query)
     return [
-        *("--seed", str(seed)),
+        *("--format", "onnx", "--seed", str(seed)),
         *("--job", str(query.job_id), "--node", str(query.node_id), "--port", query.port),
         *(part for table in tables for part in ("--rows", str(table))),
     ]
@@ -129,14 +139,12 @@ async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
     return folder
 
 
-async def _made(
-    service: Service, framework: Framework, file: Path, program: str, *asked: str, more: Sequence[str] = ()
-) -> Path:
-    """The file, which the program that is ``asked`` writes where it is not there yet."""
+async def _made(file: Path, program: Sequence[str], more: Sequence[str] = ()) -> Path:
+    """The file, which the program writes where it is not there yet."""
     if not await asyncio.to_thread(file.exists):
         beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            await ask(service, framework, program, *asked, str(beside), *more)
+            await ask([*program, str(beside), *more])
             await asyncio.to_thread(os.replace, beside, file)
         except FileNotFoundError:
             raise NotFound("What the node brought out is not kept any more: run the job again") from None
@@ -145,17 +153,24 @@ async def _made(
     return file
 
 
-async def ask(service: Service, framework: Framework, program: str, *arguments: str, given: bytes = b"") -> bytes:
+def _ours(name: str, *arguments: str) -> list[str]:
+    """A program of the engine's that needs no framework."""
+    return [sys.executable, "-P", "-m", _program(name), *arguments]
+
+
+def _program(name: str) -> str:
+    return f"app.visual.engine.{name}"
+
+
+async def ask(program: Sequence[str], given: bytes = b"") -> bytes:
     """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
 
     Raises:
         InvalidInput: it refuses, and says why.
-        Unavailable: the framework is not installed here; it failed, or took too long.
+        Unavailable: it failed, or took too long.
     """
-    if lacks := await lacking(service.settings, framework):
-        raise Unavailable(lacks)
     process = await asyncio.create_subprocess_exec(
-        *command(service.settings, framework, f"app.visual.engine.{program}", *arguments),
+        *program,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

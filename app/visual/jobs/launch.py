@@ -28,6 +28,7 @@ from app.visual.engine.plan import (
     copy_figures,
 )
 from app.visual.frameworks import command as engine
+from app.visual.frameworks import lacking
 from app.visual.jobs.folders import OUTPUTS
 from app.visual.jobs.graph import Ready
 from app.visual.jobs.trained import Trained
@@ -129,11 +130,13 @@ class GraphLauncher:
 
     async def command(self, run: Run, folder: Path) -> Command:
         """Leave the plan in the run's folder; the engine reads it there. Raises ``SubmissionRefused``."""
+        framework = Framework(run.spec.get("framework", Framework.SKLEARN))
+        if lacks := await lacking(self._settings, framework):
+            raise SubmissionRefused(lacks)
         try:
             await asyncio.to_thread(self._prepare, run, folder)
         except OSError as error:
             raise SubmissionRefused(f"The run's folder cannot be written: {error.strerror}") from error
-        framework = Framework(run.spec.get("framework", Framework.SKLEARN))
         return Command(
             engine(self._settings, framework, "app.visual.engine", str(folder)),
             {"PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"},

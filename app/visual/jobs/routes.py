@@ -97,7 +97,7 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
 
 @router.get("/job/download/model", response_class=FileResponse, responses=_FILE)
 async def download_model(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
-    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX; a network as a zip archive."""
+    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX; a network as zip, or as ONNX."""
     file = await downloads.model_file(service, query, PortType.MODEL)
     return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}{file.suffix}")
 

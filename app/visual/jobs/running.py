@@ -246,6 +246,13 @@ async def port_of(service: Service, query: PortQuery) -> Port:
     return port
 
 
+async def framework_of(service: Service, query: PortQuery) -> Framework:
+    """What a job's models are made with. Raises ``NotFound``."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, query.job_id)
+        return Framework((await experiments.find(session, found.job.experiment_id)).framework)
+
+
 async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[Path]]:
     """A run's seed, and the folders of the tables that a node's output was made of, as far as they are kept.
 
@@ -259,13 +266,6 @@ async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[P
     folder, outputs = run_folder(service.settings, run), service.settings.home / OUTPUTS
     progress = await asyncio.to_thread(lambda: {node: Progress.read(folder, node) for node, _ in tables})
     return run.spec["seed"], [outputs / key / port for node, port in tables if (key := progress[node].key)]
-
-
-async def framework_of(service: Service, query: PortQuery) -> Framework:
-    """What a job's models are made with. Raises ``NotFound``."""
-    async with service.database.read() as session:
-        found = await jobs.find(session, query.job_id)
-        return Framework((await experiments.find(session, found.job.experiment_id)).framework)
 
 
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:

@@ -268,7 +268,7 @@ class ModelFormat(StrEnum):
 
     SKOPS = "skops"
     ONNX = "onnx"
-    ZIP = "zip"
+    ARCHIVE = "zip"
 
 
 class ModelQuery(PortQuery):
@@ -277,7 +277,7 @@ class ModelQuery(PortQuery):
     format: ModelFormat | None = Field(
         None,
         description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language; zip: a network with "
-        "all that belongs to it. Without one skops, of a network zip",
+        "all that belongs to it. Left out, zip of networks and skops of others",
     )
 
 

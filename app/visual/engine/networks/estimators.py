@@ -106,13 +106,13 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self._begin(y)
         rows, truth = self._rows(X), self._truth(y)
-        rows, truth, kept_rows, kept_truth = self._kept_back(rows, truth)
+        learnt, kept_rows, kept_truth = self._kept_back(rows, truth)
         self._machine = machine = self._made(learning=True)
         chance = np.random.default_rng(self.random_state)
         history: dict[str, list[float]] = {}
         best, best_weights, worse = math.inf, None, 0
         for epoch in range(1, self.epochs + 1):
-            loss, right = self._epoch(machine, rows, truth, chance.permutation(len(rows)))
+            loss, right = self._epoch(machine, rows, truth, learnt[chance.permutation(len(learnt))])
             told = {"loss": loss} | ({} if right is None else {"accuracy": right})
             if kept_rows is not None and kept_truth is not None:
                 outputs = self._outputs(kept_rows)
@@ -142,7 +142,7 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         return self
 
     def _epoch(self, machine: Machine, rows: Array, truth: Array, order: Array) -> tuple[float, float | None]:
-        """Go through all rows once; the mean loss, and the share that is right where there are classes."""
+        """Go through rows once, in this order; the mean loss, and the share that is right where there are classes."""
         lost, right, seen = 0.0, 0, 0
         for first in range(0, len(order), self.batch_size):
             batch = order[first : first + self.batch_size]
@@ -155,21 +155,21 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
                 right += int(np.sum(self._chosen(outputs) == truth[batch]))
         return lost / seen, right / seen if truth.ndim == 1 else None
 
-    def _kept_back(self, rows: Array, truth: Array) -> tuple[Array, Array, Array | None, Array | None]:
+    def _kept_back(self, rows: Array, truth: Array) -> tuple[Array, Array | None, Array | None]:
+        """The places of the rows to learn from, and what it is validated on."""
+        everything = np.arange(len(rows))
         if self.validation is not None:
             features, labels = self.validation
-            return rows, truth, self._rows(features), self._truth(labels)
+            return everything, self._rows(features), self._truth(labels)
         if not self.validation_share:
-            return rows, truth, None, None
+            return everything, None, None
         try:
-            learnt, kept = train_test_split(
-                np.arange(len(rows)), test_size=self.validation_share, random_state=self.random_state
-            )
+            learnt, kept = train_test_split(everything, test_size=self.validation_share, random_state=self.random_state)
         except ValueError:
             raise NodeFailure(
                 f"{len(rows)} rows are too few to keep some for validation: set validation_share to 0"
             ) from None
-        return rows[learnt], truth[learnt], rows[kept], truth[kept]
+        return learnt, rows[kept], truth[kept]
 
     def _outputs(self, rows: Array) -> Array:
         parts = [
