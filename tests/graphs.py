@@ -59,17 +59,26 @@ class Experiments:
             assert time.monotonic() < deadline, status
             await asyncio.sleep(0.1)
 
-    async def data_set(self, text: str, name: str = "data.csv") -> int:
-        """A new data set with this text as its CSV file."""
+    async def data_set(self, content: str | bytes, name: str = "data.csv") -> int:
+        """A table of one's own, which is whole and looked into; its id."""
+        content = content.encode() if isinstance(content, str) else content
         data_id = int((await self.ok("POST", "/dataset", json={"dataType": 2, "dataSource": 1}))["dataId"])
-        content = text.encode()
-        fields = {
-            "dataId": data_id, "fileMd5": hashlib.md5(content).hexdigest(), "fileName": name, "fragmentName": name,
-            "fragmentMd5": hashlib.md5(content).hexdigest(), "fragmentIndex": 0, "fragmentCount": 1,
-        }  # fmt: skip
-        form = {key: str(value) for key, value in fields.items()}
-        await self.ok("POST", "/dataset/file", data=form, files={"file": (name, content)})
+        digest = hashlib.md5(content).hexdigest()
+        form = {"dataId": data_id, "fileMd5": digest, "fileName": name, "fragmentMd5": digest}
+        form |= {"fragmentName": f"{name}.0", "fragmentIndex": 0, "fragmentCount": 1}
+        sent = {key: str(value) for key, value in form.items()}
+        await self.ok("POST", "/dataset/file", data=sent, files={"file": (name, content)})
+        deadline = time.monotonic() + WITHIN_S
+        while (await self.ok("GET", f"/dataset/{data_id}"))["dataStatus"] != 3:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
         return data_id
+
+    async def file(self, path: str, **query: Any) -> bytes:
+        """What a download brings."""
+        answer = await self.client.get(f"/visualmodule{path}", params=query, timeout=120)
+        assert answer.status_code == 200, answer.text
+        return answer.content
 
     async def rows(self, job: int, node: int, port: str = "data", **query: Any) -> Json:
         """A page of a table that a node brought out."""

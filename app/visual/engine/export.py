@@ -70,8 +70,12 @@ def _skops(model: Model, given: argparse.Namespace) -> int:
 
 def _onnx(model: Model, given: argparse.Namespace) -> int:
     from app.visual.engine.portable import NotConvertible
-    from app.visual.engine.portable.model import MOST_ROWS, Origin, to_onnx
 
+    try:
+        from app.visual.engine.portable.model import MOST_ROWS, Origin, to_onnx
+    except ModuleNotFoundError as error:
+        sys.stderr.write(f"{error.name} is not installed here: pip install 'hlink[experiments]' brings it\n")
+        return 1
     origin = Origin(given.job, given.node, given.port, given.seed)
     try:
         given.file.write_bytes(to_onnx(model, origin, _seen(model, given.rows, MOST_ROWS)))
@@ -96,7 +100,7 @@ def _fits(model: Model, frame: pd.DataFrame) -> bool:
 
 
 def _refuse(why: str) -> int:
-    sys.stderr.write(f"{why}\n")
+    sys.stderr.write(" ".join(why.split()) + "\n")
     return REFUSED
 
 

@@ -90,7 +90,7 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         "seed": seed,
         "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
     }
-    return await ask(_ours("script", "--format", query.format), given=json.dumps(graph).encode())
+    return await ask(_ours("script", "--format", query.format), given=json.dumps(graph).encode(), field="graph")
 
 
 def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
@@ -162,11 +162,11 @@ def _program(name: str) -> str:
     return f"app.visual.engine.{name}"
 
 
-async def ask(program: Sequence[str], given: bytes = b"") -> bytes:
+async def ask(program: Sequence[str], given: bytes = b"", field: str = "format") -> bytes:
     """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
 
     Raises:
-        InvalidInput: it refuses, and says why.
+        InvalidInput: it refuses, and says why; ``field`` names what was asked for.
         Unavailable: it failed, or took too long.
     """
     process = await asyncio.create_subprocess_exec(
@@ -187,7 +187,7 @@ async def ask(program: Sequence[str], given: bytes = b"") -> bytes:
     lines = said.decode(errors="replace").strip().splitlines()
     last = lines[-1] if lines else str(process.returncode)
     if process.returncode == _REFUSED:
-        raise InvalidInput(Problem(last, field="format"))
+        raise InvalidInput(Problem(last, field=field))
     if process.returncode != 0:
         raise Unavailable(f"It could not be read or written: {last}")
     return written

@@ -27,12 +27,24 @@ MOST_ROWS = 256
 """So many rows are compared."""
 
 EXACT, CLOSE = 1e-9, 1e-5
-"""What values may differ by, measured by the larger one or by 1: of linear models, and of others."""
+"""What values may differ by, measured by the value or by 1: of linear models, and of others."""
+_ROUNDING = 1e-14
+"""What sums of products may differ by, measured by their terms, as these are added up in another order."""
 
 _LIBRARIES = ("scikit-learn", "pandas", "numpy", "onnx", "onnxruntime", "skl2onnx")
 
 
-_Values = Mapping[str, np.ndarray[Any, Any]]
+_Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Expected:
+    """What the library says of rows."""
+
+    values: Mapping[str, _Array]
+    """Output -> values."""
+    rounding: _Array
+    """What each row's values may differ by for nothing but the order of their sums."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +187,7 @@ def _classes(classes: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], int]:
 # What it says is held against what the library says
 
 
-def _rows(model: Model, seen: pd.DataFrame | None) -> tuple[str, pd.DataFrame, _Values]:
+def _rows(model: Model, seen: pd.DataFrame | None) -> tuple[str, pd.DataFrame, _Expected]:
     """Rows to compare: whether they are seen or synthetic, the rows, and what the library says of them."""
     for of, rows in _candidates(model, seen):
         try:
@@ -198,7 +210,7 @@ def _candidates(model: Model, seen: pd.DataFrame | None) -> Iterator[tuple[str, 
 
 
 def _verify(
-    model: Model, inputs: Sequence[_Input], made: onnx.ModelProto, rows: pd.DataFrame, expected: _Values
+    model: Model, inputs: Sequence[_Input], made: onnx.ModelProto, rows: pd.DataFrame, expected: _Expected
 ) -> float:
     """The largest difference between what onnxruntime and the library say of these rows."""
     try:
@@ -208,9 +220,9 @@ def _verify(
     except Exception as error:  # onnxruntime's errors have no class in common
         raise NotConvertible(f"{_name(model)}: onnxruntime cannot compute it ({str(error)[:300]})") from error
     worst = 0.0
-    for name, values in expected.items():
-        for of_onnx, of_library in ((found[name], values), (one_by_one[name], values[:1])):
-            worst = max(worst, _difference(model, name, of_onnx, of_library))
+    for name, values in expected.values.items():
+        worst = max(worst, _difference(model, name, found[name], values, expected.rounding))
+        worst = max(worst, _difference(model, name, one_by_one[name], values[:1], expected.rounding[:1]))
     return worst
 
 
@@ -229,13 +241,13 @@ def _takes_missing(model: Model, inputs: Sequence[_Input], made: onnx.ModelProto
     return True
 
 
-def _run(session: Any, inputs: Sequence[_Input], rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+def _run(session: Any, inputs: Sequence[_Input], rows: pd.DataFrame) -> dict[str, _Array]:
     names = [one.name for one in session.get_outputs()]
     given = {one.name: _tensor(rows[one.column], one.kind).reshape(-1, 1) for one in inputs}
     return dict(zip(names, session.run(names, given), strict=True))
 
 
-def _tensor(column: pd.Series, kind: Kind) -> np.ndarray[Any, Any]:
+def _tensor(column: pd.Series, kind: Kind) -> _Array:
     match kind:
         case Kind.TEXT:
             return column.astype(object).where(column.notna(), "").map(str).to_numpy(dtype=object)
@@ -250,23 +262,32 @@ def _tensor(column: pd.Series, kind: Kind) -> np.ndarray[Any, Any]:
             return column.to_numpy(dtype=bool)
 
 
-def _expected(model: Model, rows: pd.DataFrame) -> dict[str, np.ndarray[Any, Any]]:
+def _expected(model: Model, rows: pd.DataFrame) -> _Expected:
     features: Any = rows
     for _, fitted in model.preparation:
         features = fitted.transform(features)
     if model.task == "transformation":
-        return {FEATURES: np.asarray(model.estimator.transform(features), dtype=float)}
+        changed = np.asarray(model.estimator.transform(features), dtype=float)
+        return _Expected({FEATURES: changed}, np.zeros(len(rows)))
     features = features[list(model.features)]
     predicted = np.asarray(model.estimator.predict(features))
     if model.task == "regression":
-        return {VALUE: predicted.astype(float).ravel()}
+        return _Expected({VALUE: predicted.astype(float).ravel()}, _rounding(model, features))
     told = {LABEL: predicted}
     if hasattr(model.estimator, "predict_proba"):
         told[PROBABILITIES] = np.asarray(model.estimator.predict_proba(features), dtype=float)
-    return told
+    return _Expected(told, _rounding(model, features))
 
 
-def _difference(model: Model, name: str, found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+def _rounding(model: Model, features: pd.DataFrame) -> _Array:
+    if not hasattr(model.estimator, "coef_"):
+        return np.zeros(len(features))
+    terms = np.abs(features.to_numpy(dtype=float)) @ np.abs(np.atleast_2d(model.estimator.coef_)).T
+    largest: _Array = terms.max(axis=1)
+    return _ROUNDING * largest
+
+
+def _difference(model: Model, name: str, found: _Array, expected: _Array, rounding: _Array) -> float:
     """Between values; raises :class:`NotConvertible` where it is more than is allowed, or labels are not the same."""
     if name == LABEL:
         if other := sum(one != another for one, another in zip(found.tolist(), _plain(expected), strict=True)):
@@ -275,10 +296,12 @@ def _difference(model: Model, name: str, found: np.ndarray[Any, Any], expected: 
     if found.shape != expected.shape:
         raise NotConvertible(f"{_name(model)}: onnxruntime tells {found.shape} values, the library {expected.shape}")
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    size = np.maximum(1.0, np.abs(expected))
     with np.errstate(invalid="ignore", over="ignore"):
-        off = np.where(same, 0.0, np.abs(found - expected) / np.maximum(1.0, np.abs(expected)))
-    worst = float(np.max(np.nan_to_num(off, nan=np.inf), initial=0.0))
-    if worst > _tolerance(model):
+        off = np.nan_to_num(np.where(same, 0.0, np.abs(found - expected) / size), nan=np.inf)
+    worst = float(np.max(off, initial=0.0))
+    allowed = _tolerance(model) + (rounding if off.ndim == 1 else rounding[:, None]) / size
+    if (off > allowed).any():
         raise NotConvertible(
             f"{_name(model)}: onnxruntime's {name} differ from the library's by {worst:.1g}, and "
             f"{_tolerance(model):g} is allowed"
@@ -286,7 +309,7 @@ def _difference(model: Model, name: str, found: np.ndarray[Any, Any], expected: 
     return worst
 
 
-def _plain(labels: np.ndarray[Any, Any]) -> list[Any]:
+def _plain(labels: _Array) -> list[Any]:
     return [str(one) for one in labels] if labels.dtype.kind in "OUS" else labels.tolist()
 
 

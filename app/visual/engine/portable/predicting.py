@@ -37,6 +37,8 @@ def predict(graph: Graph, estimator: Any, matrix: str, width: int) -> Predicted:
     try:
         if name in _OURS:
             return _OURS[name](graph, estimator, matrix)
+        if name in _NEIGHBOURS and estimator.weights == "distance" and estimator.effective_metric_ == "euclidean":
+            return _NEIGHBOURS[name](graph, estimator, matrix)
         if hasattr(estimator, "classes_"):
             return _classified(graph, estimator, matrix, width)
         results = library.convert(graph, estimator, matrix, width)
@@ -377,6 +379,48 @@ _KERNELS: Mapping[str, Callable[[Graph, Any, str, Array], str]] = {
         "Pow", _scaled_products(graph, one, matrix, vectors), _row(one.degree)
     ),
     "sigmoid": lambda graph, one, matrix, vectors: graph.op("Tanh", _scaled_products(graph, one, matrix, vectors)),
+}
+
+
+# Neighbours that count by their distance: it has to be exact, as one of zero counts for everything
+
+
+def _neighbours(graph: Graph, estimator: Any, matrix: str) -> tuple[str, str]:
+    """``[rows, neighbours]``: which they are, and what they count."""
+    known = np.asarray(estimator._fit_X, dtype=float)
+    count = np.asarray([estimator.n_neighbors])
+    nearest = graph.ops("TopK", _distances(graph, matrix, known), count, results=2, axis=1, largest=0)[1]
+    apart = graph.op("Sub", graph.op("Unsqueeze", matrix, np.asarray([1])), graph.op("Gather", known, nearest, axis=0))
+    distance = graph.op("ReduceL2", apart, np.asarray([2]), keepdims=0)
+    there = graph.op("Equal", distance, np.zeros(1))
+    any_there = graph.cast(
+        graph.op("ReduceMax", graph.cast(there, TensorProto.INT64), np.asarray([1]), keepdims=1), TensorProto.BOOL
+    )
+    by_distance = graph.op("Reciprocal", graph.op("Where", there, np.ones(1), distance))
+    return nearest, graph.op("Where", any_there, graph.double(there), by_distance)
+
+
+def _neighbour_classifier(graph: Graph, estimator: Any, matrix: str) -> Predicted:
+    nearest, weights = _neighbours(graph, estimator, matrix)
+    of_class = np.eye(len(estimator.classes_))[np.ravel(estimator._y)]
+    votes = graph.op(
+        "Mul", graph.op("Gather", of_class, nearest, axis=0), graph.op("Unsqueeze", weights, np.asarray([2]))
+    )
+    sums = graph.op("ReduceSum", votes, np.asarray([1]), keepdims=0)
+    shares = graph.op("Div", sums, graph.op("ReduceSum", sums, np.asarray([1]), keepdims=1))
+    return Predicted(_largest(graph, sums), shares)
+
+
+def _neighbour_regressor(graph: Graph, estimator: Any, matrix: str) -> Predicted:
+    nearest, weights = _neighbours(graph, estimator, matrix)
+    values = graph.op("Mul", graph.op("Gather", np.ravel(estimator._y).astype(float), nearest, axis=0), weights)
+    sums, counts = (graph.op("ReduceSum", one, np.asarray([1]), keepdims=1) for one in (values, weights))
+    return Predicted(value=graph.op("Div", sums, counts))
+
+
+_NEIGHBOURS: Mapping[str, Callable[[Graph, Any, str], Predicted]] = {
+    "KNeighborsClassifier": _neighbour_classifier,
+    "KNeighborsRegressor": _neighbour_regressor,
 }
 
 

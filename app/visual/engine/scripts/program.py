@@ -250,7 +250,8 @@ class Program:
         self.imports: set[str] = {"from threadpoolctl import threadpool_limits"}
         self._included: dict[str, str] = {}
         self._sections: list[Section] = []
-        self._outputs: dict[tuple[int, str], Any] = {}
+        self.outputs: dict[tuple[int, str], Rows | Fitted] = {}
+        """Node and port -> what stands there."""
         self._taken = {*keyword.kwlist, *dir(builtins), *LOCALS, *vars(helpers), "SEED", *_IMPORTED}
         self.files: dict[str, str] = {}
         """Variable -> name of a file that is brought in."""
@@ -259,15 +260,15 @@ class Program:
         """Write a node. Raises LookupError where its step has no writer."""
         name = self.variable(_slug(node.label))
         for source, port in node.inputs.values():
-            if (source, port) not in self._outputs:
+            if (source, port) not in self.outputs:
                 raise NodeFailure(
                     f"'{node.label}': nothing comes out of the port '{port}' that it is tied to: "
                     f"tie the input '{port}' of the node before, too"
                 )
-        inputs = {port: self._outputs[source, out] for port, (source, out) in node.inputs.items()}
+        inputs = {port: self.outputs[source, out] for port, (source, out) in node.inputs.items()}
         section = Section(self, node, name, inputs)
         for port, symbol in writer(node.step)(section).items():
-            self._outputs[node.id, port] = symbol
+            self.outputs[node.id, port] = symbol
         self._sections.append(section)
 
     def variable(self, wanted: str) -> str:
