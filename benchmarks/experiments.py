@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import psutil
 
 from benchmarks import ours
-from benchmarks.http import Failed, Http
+from benchmarks.http import Failed
 from benchmarks.processes import wait_until
 from benchmarks.report import p50, p99
 from stream_jobs.local import processes
@@ -96,18 +96,13 @@ def _work(branches: int) -> Graph:
 
 
 class _Client:
-    """The API of experiments, over one connection."""
+    """The API of experiments, with one of them."""
 
     def __init__(self, service: ours.Service) -> None:
-        self.pid = service.pid
-        self.http: Http = service.http
-        self.experiment = int(self.ok("POST", "/experiment", {
-            "expName": "bench", "expPattern": 1, "learnType": 1, "frameId": 1
-        })["expId"])  # fmt: skip
-
-    def ok(self, method: str, path: str, body: object = None) -> Any:
-        """The answer's ``obj``. Raises :class:`Failed`."""
-        return self.http.json(method, f"/visualmodule{path}", body)["obj"]
+        self.service = service
+        self.ok = service.visual
+        wanted = {"expName": "bench", "expPattern": 1, "learnType": 1, "frameId": 1}
+        self.experiment = self.ok("POST", "/experiment", wanted)["expId"]
 
     def job(self, graph: Graph) -> tuple[str, dict[str, Any]]:
         """A new job; its id, and the ids of its nodes by their names."""
@@ -257,7 +252,7 @@ def _waiting(client: _Client) -> Figures:
 
     wait_until(f"{_RUNNING_AT_ONCE} experiments that run", at_once, _WITHIN_S)
     time.sleep(5.0)
-    service = psutil.Process(client.pid)
+    service = psutil.Process(client.service.pid)
     before, began = service.cpu_times(), time.monotonic()
     time.sleep(_WAITED_S)
     after, lasted = service.cpu_times(), time.monotonic() - began
@@ -293,7 +288,7 @@ class _File:
         """Upload it; the data set's id, and the seconds until the last fragment is answered."""
         made = client.ok("POST", "/dataset", {"dataType": 2, "dataSource": 1})["dataId"]
         began = time.perf_counter()
-        connection = http.client.HTTPConnection(*client.http.address, timeout=_WITHIN_S)
+        connection = http.client.HTTPConnection(*client.service.address, timeout=_WITHIN_S)
         try:
             for number, digest in enumerate(self.digests):
                 self._send(connection, made, number, digest)

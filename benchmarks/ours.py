@@ -27,9 +27,10 @@ class Service:
 
     def __init__(self, api: Http, pid: int) -> None:
         self.pid = pid
+        self.address = api.address
         self.tables: dict[str, int] = {}
         self.cluster_id = 0
-        self.http = api
+        self._http = api
 
     def add_cluster(self, flink_url: str) -> None:
         """Make the cluster known; jobs go to it from then on."""
@@ -46,7 +47,7 @@ class Service:
         """Validate a job; milliseconds."""
         body = self._job(statement, number)
         began = time.perf_counter()
-        answer = self.http.json("POST", "/jobs/validate", body)
+        answer = self._http.json("POST", "/jobs/validate", body)
         took = time.perf_counter() - began
         if answer["success"] is not True or answer["data"]["valid"] is not True:
             raise Failed(f"the service refuses the statement {statement.name}: {answer['msg']}")
@@ -57,7 +58,7 @@ class Service:
         body = self._job(statement, number)
         body["jobDsVOS"][-1]["runSql"] = mistake.format(n=number)
         began = time.perf_counter()
-        answer = self.http.json("POST", "/jobs/validate", body)
+        answer = self._http.json("POST", "/jobs/validate", body)
         took = time.perf_counter() - began
         if answer["success"] is not False or not answer["problems"][0]["line"]:
             raise Failed(f"the service does not place the mistake in {mistake!r}: {answer}")
@@ -97,13 +98,13 @@ class Service:
 
     def planned(self) -> float:
         """How many requests the planner has answered."""
-        found = re.findall(r"^hlink_planner_requests_total\{.*\} (\S+)$", self.http.text("GET", "/metrics"), re.M)
+        found = re.findall(r"^hlink_planner_requests_total\{.*\} (\S+)$", self._http.text("GET", "/metrics"), re.M)
         return sum(map(float, found))
 
     def ready(self) -> bool:
         """Whether the planner takes requests."""
         try:
-            return bool(self.http.json("GET", "/health")["parts"]["planner"]["ok"])
+            return bool(self._http.json("GET", "/health")["parts"]["planner"]["ok"])
         except (OSError, http.client.HTTPException, Failed):
             return False
 
@@ -115,7 +116,7 @@ class Service:
         return statement.job(f"{statement.name}-{number}", self.cluster_id, self.tables, number)
 
     def _data(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        answer = self.http.json(method, path, body)
+        answer = self._http.json(method, path, body)
         if answer["success"] is not True:
             raise Failed(f"{method} {path}: {answer['msg']}")
         data: dict[str, Any] = answer["data"]

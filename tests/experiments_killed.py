@@ -10,7 +10,7 @@ What is held, all the time and when a run has ended:
   ago. Nothing of a run that has ended goes on.
 - No run has two engines, no job two, and no node begins twice in a run.
 - No process is left.
-- Each run can be run to its end afterwards: what its nodes had done is not done again, and comes to the same figures.
+- Each can be run to its end afterwards: what nodes had done is not done again, and all comes to the same figures.
 
 Each kill is a line. The last line is JSON: ``runs``, ``kills``, ``untruthful``, ``doubled``, ``left_processes``,
 ``not_rerun``, ``seed``, ``seconds``. Exit status: 0 only if the four in the middle are 0.
@@ -67,7 +67,9 @@ _LIVING_S = 3.0
 _ENDS_WITHIN_S = 180.0
 _LOOK_S = 0.4
 _AT_ONCE = 4
-"""Runs that are begun together: one more than run at a time."""
+"""Jobs that are run together: one more than run at a time."""
+_LIVES = 2
+"""How often a job is killed before it is run to its end."""
 _VICTIMS: Mapping[str, int] = {"service": 1, Part.KEEPER: 2, Part.ENGINE: 2, Part.NODE: 3}
 """What is killed, and how often in proportion."""
 
@@ -157,6 +159,10 @@ class Job:
     """Whether something was killed while it ran."""
     own: bool = False
     """Whether that was a process of its own."""
+    told: Json = field(default_factory=dict)
+    """What the service said of it when its last run had ended."""
+    ended: list[Path] = field(default_factory=list)
+    """The folders of its runs."""
 
     @property
     def name(self) -> str:
@@ -221,7 +227,7 @@ class Lab:
         watching = asyncio.create_task(self._watch())
         try:
             while self.findings.runs < runs:
-                await self._round(min(_AT_ONCE, runs - self.findings.runs))
+                await self._round(min(_AT_ONCE, -(-(runs - self.findings.runs) // _LIVES)))
         finally:
             watching.cancel()
             with suppress(asyncio.CancelledError):
@@ -240,10 +246,28 @@ class Lab:
             one.kill()
 
     async def _round(self, count: int) -> None:
-        """Begin some runs, kill until each has been hit or has ended, and see what becomes of them."""
+        """Run some jobs, kill in the middle of each as often as it is to be, and run them to their end."""
         jobs = [await self._job() for _ in range(count)]
         self.watched = jobs
-        asking = asyncio.gather(*(self._begin(job, Status.PREPARING) for job in jobs))
+        for _ in range(_LIVES):
+            await self._kill_in_the_middle(jobs)
+        # Those of the first runs, as all of a job have the same plan.
+        expected = {job: asyncio.create_task(self._reference.outputs(job.ended[0])) for job in jobs}
+        began = time.monotonic()
+        await self._until_all_ended(jobs, asyncio.gather(*(self._begin(job) for job in jobs)))
+        self._lasts = min(8.0, max(1.0, time.monotonic() - began))
+        for job in jobs:
+            if job.told["jobStatus"] != Status.SUCCEEDED:
+                ended = f"{Status(job.told['jobStatus']).name}: {job.told['reason']}"
+                self._find(self.findings.not_rerun, f"{job.name} ends as {ended}")
+            self._judge_outputs(job, await expected[job])
+        self.watched = []
+
+    async def _kill_in_the_middle(self, jobs: Sequence[Job]) -> None:
+        """Begin a run of each, kill until each has been hit or has ended, and see what becomes of them."""
+        for job in jobs:
+            job.hit = job.own = False
+        asking = asyncio.gather(*(self._begin(job) for job in jobs))
         if self.chance.random() < 0.3:
             await asyncio.sleep(self.chance.uniform(0, 0.3))
             await self._kill_service([])
@@ -251,40 +275,22 @@ class Lab:
         while left := [job for job in jobs if not job.hit and await self._status(job) not in ENDED]:
             await asyncio.sleep(self.chance.uniform(0, self._lasts / len(left)))
             await self._kill_something(left)
-        await asyncio.gather(*(self._until_ended(job) for job in jobs))
-        first = {job: (await self._view(job), self._newest(job)) for job in jobs}
-        expected = {job: asyncio.create_task(self._reference.outputs(folder)) for job, (_, folder) in first.items()}
+        await self._until_all_ended(jobs, asking)
         for job in jobs:
             self.findings.runs += job.hit
-            self._judge(job, first[job][0])
-        again = await self._run_again(first)
-        for job in jobs:
-            right = await expected[job]
-            for wrong in self._wrong_outputs(first[job][1], right):
-                self._find(self.findings.untruthful, f"{job.name}: {wrong}")
-            for wrong in self._wrong_outputs(again[job], right):
-                self._find(self.findings.not_rerun, f"{job.name}, run again: {wrong}")
-            for folder in (first[job][1], again[job]):
-                for twice in _begun_twice(folder):
-                    self._find(self.findings.doubled, f"{job.name}, run {folder.name}: {twice}")
-        self.watched = []
+            self._judge(job)
 
-    async def _run_again(self, before: Mapping[Job, tuple[Json, Path]]) -> dict[Job, Path]:
-        """Run each job to its end, undisturbed; the folders of these runs."""
-        began = time.monotonic()
-        await asyncio.gather(*(self._begin(job, Status(was["jobStatus"])) for job, (was, _) in before.items()))
-        await asyncio.gather(*(self._until_ended(job) for job in before))
-        for job, (was, _) in before.items():
-            now = await self._view(job)
-            if now["jobStatus"] != Status.SUCCEEDED:
-                ended = f"{Status(now['jobStatus']).name}: {now['reason']}"
-                self._find(self.findings.not_rerun, f"{job.name} ends as {ended}")
-            done = {one["nodeId"] for one in was["graph"] if one["nodeStatus"] == Status.SUCCEEDED}
-            reused = {one["nodeId"] for one in now["graph"] if one["reused"]}
-            if done - reused:
-                self._find(self.findings.not_rerun, f"{job.name}: nodes {done - reused} were done, and are run again")
-        self._lasts = min(8.0, max(1.0, time.monotonic() - began))
-        return {job: self._newest(job) for job in before}
+    async def _until_all_ended(self, jobs: Sequence[Job], asking: asyncio.Future[Any]) -> None:
+        """Wait for the end of runs that are asked for, and see whether they went on from those before."""
+        await asking
+        await asyncio.gather(*(self._until_ended(job) for job in jobs))
+        for job in jobs:
+            done = _nodes(job.told, "nodeStatus", Status.SUCCEEDED)
+            job.told = await self._view(job)
+            job.ended.append(self._newest(job))
+            again = done & _nodes(job.told, "nodeStatus", Status.SUCCEEDED) - _nodes(job.told, "reused", True)
+            if again:
+                self._find(self.findings.not_rerun, f"{job.name}: nodes {again} were done, and were run again")
 
     # Jobs
 
@@ -294,8 +300,9 @@ class Lab:
         made, names = await self._api.job(self._experiment, GRAPHS[graph])
         return Job(made, graph, self._made, frozenset(map(int, names.values())))
 
-    async def _begin(self, job: Job, before: Status) -> None:
-        """Ask for a run until it is written down, whoever dies meanwhile. ``before`` is the job's status until then."""
+    async def _begin(self, job: Job) -> None:
+        """Ask for a run until it is written down, whoever dies meanwhile."""
+        before = Status(job.told.get("jobStatus", Status.PREPARING))
         while True:
             with suppress(httpx.TransportError):
                 answer = await self._http.post(
@@ -304,7 +311,7 @@ class Lab:
                 if answer.status_code in (200, 409):
                     return
                 assert answer.status_code == 503, f"{job.name} is not run: {answer.text}"
-            # It broke off: the run may have been written down.
+            # It broke off: the run may have been written down. One that was, and has ended alike, is run once more.
             if await self._status(job) is not before:
                 return
 
@@ -424,8 +431,9 @@ class Lab:
 
     # Judging
 
-    def _judge(self, job: Job, view: Json) -> None:
+    def _judge(self, job: Job) -> None:
         """Hold the end of a run, as the service tells it, against what was done to it."""
+        view = job.told
         status = Status(view["jobStatus"])
         nodes = {one["nodeId"]: Status(one["nodeStatus"]) for one in view["graph"]}
         wrong = [f"node {one} is {state.name}" for one, state in nodes.items() if state not in ENDED]
@@ -442,24 +450,30 @@ class Lab:
         for one in wrong:
             self._find(self.findings.untruthful, f"{job.name} is {status.name}: {one}")
 
-    def _wrong_outputs(self, folder: Path, expected: Path) -> list[str]:
-        """What is wrong with the outputs that a run has as brought out; those in ``expected`` have the same keys."""
-        wrong = []
-        for step in Plan.read(folder).steps:
-            progress = Progress.read(folder, step.id)
-            if progress.state is not NodeState.SUCCEEDED:
-                continue
-            made, right = self.outputs / str(progress.key), expected / str(progress.key)
-            if not (made / engine.DONE).exists():
-                wrong.append(f"the outputs of {step.name} are not whole")
-            elif _files(made) != _files(right):
-                wrong.append(f"the outputs of {step.name} are not those of an undisturbed run")
-        return wrong
+    def _judge_outputs(self, job: Job, expected: Path) -> None:
+        """Hold what its runs have as brought out against ``expected``, where that has the same names."""
+        for folder in job.ended:
+            for step in Plan.read(folder).steps:
+                progress = Progress.read(folder, step.id)
+                if progress.state is not NodeState.SUCCEEDED:
+                    continue
+                made, right = self.outputs / str(progress.key), expected / str(progress.key)
+                what = f"{job.name}, run {folder.name}: the outputs of {step.name} are not"
+                if not (made / engine.DONE).exists():
+                    self._find(self.findings.untruthful, f"{what} whole")
+                elif _files(made) != _files(right):
+                    self._find(self.findings.untruthful, f"{what} those of an undisturbed run")
+            for twice in _begun_twice(folder):
+                self._find(self.findings.doubled, f"{job.name}, run {folder.name}: {twice}")
 
     def _find(self, sort: list[str], what: str) -> None:
         if what not in sort:
             sort.append(what)
             self.say(f"!! {what}")
+
+
+def _nodes(told: Json, what: str, is_: Any) -> set[Any]:
+    return {one["nodeId"] for one in told.get("graph", ()) if one[what] == is_}
 
 
 def _files(outputs: Path) -> dict[str, bytes]:

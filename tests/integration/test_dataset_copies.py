@@ -175,19 +175,19 @@ def test_given_a_running_job_when_its_sinks_are_copied_then_the_rows_are_those_t
             assert time.monotonic() < deadline, rows
             time.sleep(0.2)
     finally:
-        api.call("POST", f"/jobs/stop/{job_id}")
+        api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
 
 
 # Tables of PostgreSQL
 
 TYPED = {
-    "id": "INT",
+    "id": {"flinkType": "INT", "joinKey": 1},
     "ok": "BOOLEAN",
     "x": "DOUBLE",
     "d": "DECIMAL(38, 10)",
     "word": "STRING",
     "at": "TIMESTAMP(6)",
-    "zoned": "TIMESTAMP_LTZ(6)",
+    "zoned": "TIMESTAMP(6)",
     "day": "DATE",
     "raw": "BYTES",
     "tags": "ARRAY<STRING>",
@@ -215,7 +215,7 @@ def test_given_a_table_of_postgresql_then_the_copy_has_its_values_to_the_last_di
     copies: Copies, pg_table: Callable[..., str]
 ) -> None:
     table = pg_table(DDL, ROWS)
-    source = copies.api.postgresql(alias(copies, "typed"), "sink", table, TYPED)
+    source = copies.api.postgresql(alias(copies, "typed"), "side", table, TYPED)
     found = copies.copied(source)
     assert sorted(found["cells"]) == CELLS
     assert (found["encoding"], found["delimiter"], found["header"], found["problems"]) == ("utf-8", ",", True, [])

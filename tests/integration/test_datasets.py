@@ -165,7 +165,7 @@ async def test_given_parallel_and_repeated_fragments_then_the_file_is_made_once(
     made: list[str] = []
     whole = folders.UploadFolder.put_together
 
-    def counted(folder: folders.UploadFolder, *arguments: Any) -> int:
+    def counted(folder: folders.UploadFolder, *arguments: Any) -> tuple[int, Any]:
         made.append(folder.path.name)
         return whole(folder, *arguments)
 

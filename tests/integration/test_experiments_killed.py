@@ -18,4 +18,4 @@ async def test_given_runs_that_are_killed_at_random_then_their_status_is_true_an
 
     print(json.dumps(found.summary()))
     assert found.all == []
-    assert found.runs == 4
+    assert found.runs >= 4

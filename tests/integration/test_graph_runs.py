@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import skops.io
 from sklearn import datasets, linear_model, metrics, model_selection, preprocessing
 
+from app.supervisor.runners import keeper
 from app.visual.choices import Status
 from app.visual.family import family
 from app.visual.jobs.launch import RUNS
@@ -114,6 +116,17 @@ async def test_a_node_whose_process_is_killed_is_a_failure_that_says_so(lab: Exp
     assert ended["reason"] == "'Random forest': It was ended by signal 9"
     assert _state(ended, nodes["read"]) == Status.SUCCEEDED
     assert {one.part for one in of_runs(tmp_path / RUNS)} <= {Part.KEEPER}, "which may just be ending"
+
+
+async def test_the_end_of_a_run_is_seen_long_before_the_next_tick(serve: Serve, tmp_path: Path) -> None:
+    client, _ = await serve(family, tick_s=40, lease_s=80)
+    lab = Experiments(client)
+    job, _ = await lab.job(await lab.experiment("short"), breast_cancer()[:1])
+    ended = await lab.run(job)
+
+    assert ended["jobStatus"] == Status.SUCCEEDED, ended
+    (end,) = (tmp_path / RUNS).glob(f"*/{keeper.END}")
+    assert keeper.now_ms() - json.loads(end.read_bytes())["at"] < 10_000
 
 
 async def test_its_log_can_be_read_on_and_ends(lab: Experiments) -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import fastavro
-import httpx
 
 from app.hlink.extracts.orders import Leaf
 from app.hlink.extracts.rows import Refused, cell
@@ -112,6 +111,8 @@ class _Registry:
         return _avro(self._schemas[number], message[_FRAME:])
 
     def _ask(self, number: int) -> Any:
+        import httpx  # takes long, and few need it
+
         try:
             answer = httpx.get(f"{self._url}/schemas/ids/{number}", timeout=_TIMEOUT_S)
             answer.raise_for_status()

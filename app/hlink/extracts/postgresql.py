@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
-from app.hlink.connections.databases import postgresql_parameters
-from app.hlink.extracts.orders import Order, Selection
+from app.hlink.extracts.orders import Database, Order, Selection
 from app.hlink.extracts.rows import Refused, Rows
-from stream_jobs.definitions import JdbcConnection
 
 _COLUMNS = """
 SELECT a.attname, format_type(coalesce(nullif(t.typbasetype, 0), t.oid), NULL), t.typcategory, t.typtype
@@ -42,22 +40,29 @@ class _Column:
         return sql.SQL("{}::text").format(name)
 
 
-def copy(order: Order, connection: JdbcConnection, rows: Rows) -> None:
-    """Copy the order's rows. Raises :class:`Refused`, and psycopg.Error for what the database says."""
-    with psycopg.connect(**postgresql_parameters(connection, "hlink-extract")) as session:
+def copy(order: Order, source: Database, rows: Rows) -> None:
+    """Copy the order's rows. Raises :class:`Refused`, also for what the database says."""
+    try:
+        _copy(order, source, rows)
+    except psycopg.Error as error:
+        raise Refused(f"the database of '{order.name}' says: {' '.join(str(error).split())}") from error
+
+
+def _copy(order: Order, source: Database, rows: Rows) -> None:
+    with psycopg.connect(**source.parameters) as session:
         session.read_only = True
         session.execute("SET client_encoding = 'UTF8'")
         session.execute("SET datestyle = 'ISO'")
         session.execute("SET extra_float_digits = 1")  # doubles with all their digits
-        known = [_Column(*one) for one in session.execute(_COLUMNS, [connection.table])]
-        found = session.execute(_TABLE, [connection.table, connection.table]).fetchone()
+        known = [_Column(*one) for one in session.execute(_COLUMNS, [source.table])]
+        found = session.execute(_TABLE, [source.table, source.table]).fetchone()
         if not known or found is None:
             raise Refused(
-                f"table '{connection.table}' does not exist, or '{connection.username}' may not see it: create it, or "
+                f"table '{source.table}' does not exist, or '{source.username}' may not see it: create it, or "
                 "correct table_name"
             )
         table, estimate = found
-        columns = _chosen(order, connection, known)
+        columns = _chosen(order, source, known)
         rows.names([name for name, _ in columns])
         with session.cursor() as cursor, cursor.copy(_statement(order, table, columns, known)) as lines:
             whole = _expected(order.selection, estimate)
@@ -109,7 +114,7 @@ def _time(order: Order, known: Sequence[_Column]) -> sql.Composable:
     raise Refused(f"the column '{name}' has the type {column.type}, which is no time: name a column of times")
 
 
-def _chosen(order: Order, connection: JdbcConnection, known: Sequence[_Column]) -> list[tuple[str, _Column]]:
+def _chosen(order: Order, source: Database, known: Sequence[_Column]) -> list[tuple[str, _Column]]:
     """The columns to copy, each with what the file calls it; Flink names them without regard to case."""
     if not order.leaves:
         return [(column.name, column) for column in known]
@@ -117,7 +122,7 @@ def _chosen(order: Order, connection: JdbcConnection, known: Sequence[_Column]) 
     for leaf in order.leaves:
         column = _find(known, leaf.name)
         if column is None:
-            raise Refused(f"table '{connection.table}' has no column '{leaf.name}': it has {_names(known)}")
+            raise Refused(f"table '{source.table}' has no column '{leaf.name}': it has {_names(known)}")
         chosen.append((leaf.name, column))
     return chosen
 

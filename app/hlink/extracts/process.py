@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import InvalidInput
+from app.hlink.connections.kafka import kafka_reason
 from app.hlink.extracts.orders import Order
 from app.hlink.extracts.program import packed
 from app.hlink.extracts.rows import Progress
@@ -57,10 +58,12 @@ async def extract(order: Order, file: Path, told: Callable[[Progress], None]) ->
                 return Extract(**said["done"])
             if "refused" in said:
                 raise InvalidInput(said["refused"])
+            if "broker" in said:
+                raise InvalidInput(f"the topic of '{order.name}' cannot be read: {kafka_reason(said['broker'])}")
             told(Progress(**said))
         status = await process.wait()
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        raise InvalidInput(f"the process that copied '{order.table.name}' ended by {how} before it was done: try again")
+        raise InvalidInput(f"the process that copied '{order.name}' ended by {how} before it was done: try again")
     finally:
         if process.returncode is None:
             process.kill()

@@ -4,7 +4,8 @@ A process of its own, so that the service never touches a row. What it is given 
 stays open as long as somebody wants the file: when it ends, so does the process, whatever it is doing.
 
 Standard output tells how far it is, a line of JSON each (:class:`~app.hlink.extracts.rows.Progress`), and last either
-``{"done": {"rows": ..., "size": ..., "md5": ..., "skipped": ...}}`` or ``{"refused": "why"}``.
+``{"done": {"rows": ..., "size": ..., "md5": ..., "skipped": ...}}``, ``{"refused": "why"}`` or ``{"broker": "why"}``,
+which is as Kafka's client says it.
 """
 
 from __future__ import annotations
@@ -16,14 +17,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import psycopg
-from kafka.errors import KafkaError
-
-from app.hlink.connections.kafka import kafka_reason
-from app.hlink.extracts import postgresql, topics
-from app.hlink.extracts.orders import Order
-from app.hlink.extracts.rows import Refused, Rows, say
-from stream_jobs.definitions import JdbcLookup, JdbcSink, KafkaLookup, KafkaSink, KafkaSource, Secret
+from app.hlink.extracts.orders import Database, Order, Topic
+from app.hlink.extracts.rows import BrokerRefused, Refused, Rows, say
 
 _LENGTH = 8
 
@@ -42,14 +37,12 @@ def main(file: Path) -> int:
         say({"done": _copy(order, file)})
     except Refused as refused:
         say({"refused": _without_secrets(str(refused), order)})
-    except KafkaError as error:
-        said = _without_secrets(kafka_reason(error), order)
-        say({"refused": f"the topic of '{order.table.name}' cannot be read: {said}"})
-    except psycopg.Error as error:
-        said = _without_secrets(" ".join(str(error).split()), order)
-        say({"refused": f"the database of '{order.table.name}' says: {said}"})
+    except BrokerRefused as refused:
+        say({"broker": _without_secrets(str(refused), order)})
     except OSError as error:
         say({"refused": f"the file cannot be written: {error.strerror or type(error).__name__}"})
+    except Exception as error:  # noqa: BLE001 - whatever it fails by, it is told
+        say({"refused": f"the copy failed by {type(error).__name__}: {_without_secrets(str(error), order)}"})
     else:
         return 0
     return 1
@@ -59,13 +52,17 @@ def _copy(order: Order, file: Path) -> dict[str, Any]:
     wanted = order.selection
     with file.open("wb", buffering=1024**2) as stream:
         rows = Rows(stream, wanted.most_rows, wanted.most_bytes)
-        match order.table.connector:
-            case JdbcSink(connection=connection) | JdbcLookup(connection=connection):
-                postgresql.copy(order, connection, rows)
-            case KafkaSource() | KafkaSink() | KafkaLookup() as connector:
-                topics.copy(order, connector, rows)
+        match order.source:  # each client is imported where it is needed: they take long
+            case Database() as source:
+                from app.hlink.extracts import postgresql
+
+                postgresql.copy(order, source, rows)
+            case Topic() as source:
+                from app.hlink.extracts import topics
+
+                topics.copy(order, source, rows)
         if not rows.number:
-            raise Refused(f"'{order.table.name}' has no row there: choose other times, or wait until it has")
+            raise Refused(f"'{order.name}' has no row there: choose other times, or wait until it has")
         stream.flush()
         os.fsync(stream.fileno())
     return {"rows": rows.number, "size": rows.size, "md5": rows.md5, "skipped": rows.skipped}
@@ -77,13 +74,8 @@ def _end_with_input() -> None:
 
 
 def _without_secrets(text: str, order: Order) -> str:
-    connector = order.table.connector
-    secrets = [one for one in getattr(connector, "properties", {}).values() if isinstance(one, Secret)]
-    if isinstance(connector, JdbcSink | JdbcLookup):
-        secrets.append(connector.connection.password)
-    for one in secrets:
-        if one.value:
-            text = text.replace(one.value, str(one))
+    for one in filter(None, order.secrets):
+        text = text.replace(one, "******")
     return text
 
 

@@ -27,6 +27,10 @@ class Refused(Exception):
     """The rows cannot be copied: the message says why, and the remedy. It has no secrets."""
 
 
+class BrokerRefused(Exception):
+    """The rows cannot be copied: what the broker, or its client, says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a copy is. ``size`` is in bytes; ``share`` of all rows that there are to copy, None where none knows."""

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
-from app.hlink.connections.kafka import Broker
 from app.hlink.extracts.messages import Unreadable, cells, reader_of
-from app.hlink.extracts.orders import Order, Selection
-from app.hlink.extracts.rows import Refused, Rows
-from stream_jobs.definitions import KafkaLookup, KafkaSink, KafkaSource, OnError
-
-Connector = KafkaSource | KafkaSink | KafkaLookup
+from app.hlink.extracts.orders import Order, Selection, Topic
+from app.hlink.extracts.rows import BrokerRefused, Refused, Rows
 
 STALL_S = 60.0
 """So long without a message that is there to come means that the broker does not send it."""
@@ -31,26 +28,33 @@ class _Range:
     end: int
 
 
-def copy(order: Order, connector: Connector, rows: Rows) -> None:
-    """Copy the order's rows. Raises :class:`Refused`, and KafkaError for what the broker says.
+def copy(order: Order, source: Topic, rows: Rows) -> None:
+    """Copy the order's rows. Raises :class:`Refused`, and :class:`BrokerRefused` for what the broker says.
 
     Messages without a value, which delete a key, are no rows; of a key that has several all are.
     """
-    rows.names([leaf.name for leaf in order.leaves])
-    consumer = Broker.of(connector).consumer("hlink-extract")
     try:
-        numbers = consumer.partitions_for_topic(connector.topic)
+        _copy(order, source, rows)
+    except KafkaError as error:
+        raise BrokerRefused(str(error)) from error
+
+
+def _copy(order: Order, source: Topic, rows: Rows) -> None:
+    rows.names([leaf.name for leaf in order.leaves])
+    consumer = KafkaConsumer(**source.options)
+    try:
+        numbers = consumer.partitions_for_topic(source.topic)
         if not numbers:
             raise Refused(
-                f"topic '{connector.topic}' does not exist on broker {connector.bootstrap_servers}: create it, or "
-                "correct connector_topic"
+                f"topic '{source.topic}' does not exist on broker {source.servers}: create it, or correct "
+                "connector_topic"
             )
-        partitions = [TopicPartition(connector.topic, number) for number in sorted(numbers)]
+        partitions = [TopicPartition(source.topic, number) for number in sorted(numbers)]
         consumer.assign(partitions)
         ranges = _ranges(consumer, partitions, order.selection)
         for partition, range_ in ranges.items():
             consumer.seek(partition, range_.first)
-        _read(consumer, ranges, _Reading(order, connector, rows))
+        _read(consumer, ranges, _Reading(order, source, rows))
     finally:
         consumer.close()
 
@@ -103,12 +107,12 @@ def _read(consumer: KafkaConsumer, ranges: Mapping[TopicPartition, _Range], read
 class _Reading:
     """Makes rows of messages."""
 
-    def __init__(self, order: Order, connector: Connector, rows: Rows) -> None:
+    def __init__(self, order: Order, source: Topic, rows: Rows) -> None:
         self.rows = rows
         self._leaves = order.leaves
         self._selection = order.selection
-        self._reader = reader_of(order.table, connector.format)
-        self._may_skip = isinstance(connector, KafkaSource) and connector.on_error is not OnError.FAIL
+        self._reader = reader_of(source.table, source.format)
+        self._may_skip = source.may_skip
 
     def take(self, messages: Sequence[Any]) -> None:
         """Take in the messages of a partition. Raises :class:`Refused` for one that cannot be read."""

@@ -143,7 +143,7 @@ class ColumnKinds:
             bytes_[closing[bytes_[closing + 1] != _QUOTE]] = _LINE_END
         ends = delimiters.reshape(len(rows), len(self._kinds) - 1)
         places = sorted(self._open)
-        begin = np.concatenate([starts[:, None], ends + 1], axis=1).T[places]
+        begin = np.stack([ends[:, place - 1] + 1 if place else starts for place in places])
         if len(quotes):
             begin += bytes_[begin] == _QUOTE
         kinds = self._judge(bytes_, begin.reshape(-1)).reshape(begin.shape)

@@ -7,7 +7,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from app.hlink.extracts.orders import Order, Selection, order_of
+from app.hlink.extracts.orders import Order, Selection
+from app.hlink.extracts.reaching import order_of
 from app.visual.datasets.models import DataSet
 
 
@@ -31,6 +32,6 @@ class Wanted(BaseModel):
         return None if data_set.order is None else cls.model_validate(data_set.order)
 
     async def order(self, session: AsyncSession, most_bytes: int) -> Order:
-        """What it takes to copy them. Raises as :func:`~app.hlink.extracts.orders.order_of`."""
+        """What it takes to copy them. Raises as :func:`~app.hlink.extracts.reaching.order_of`."""
         selection = Selection(most_bytes, self.from_ms, self.to_ms, self.most_rows, self.columns, self.time_column)
         return await order_of(session, self.table_id, selection)

@@ -12,16 +12,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from app.settings import Settings
 from app.visual.choices import DataType
 from app.visual.datasets.csv_rows import GoOn
 from app.visual.datasets.models import Fragment
+
+T = TypeVar("T")
 
 _BUFFER = 1024**2
 _FRAGMENTS = "fragments"
@@ -96,49 +99,64 @@ class UploadFolder:
             if _size(self._fragment(one.number, one.md5)) != one.size and (end is None or end > moved)
         ]
 
-    def put_together(self, fragments: Sequence[Fragment], md5: str, go_on: GoOn) -> int:
-        """Make the whole file of its fragments, which come in their order; the file's size in bytes.
+    def put_together(
+        self, fragments: Sequence[Fragment], md5: str, go_on: GoOn, look: Callable[[Path], T]
+    ) -> tuple[int, T]:
+        """Make the whole file of its fragments, which come in their order: its size in bytes, and what ``look`` found.
 
-        Doing it again, after a death at any moment, is harmless, and so is doing it twice at a time. Raises
-        :class:`FragmentsGone`, :class:`WrongDigest`.
+        It is looked into while its sum is computed. Doing it again, after a death at any moment, is harmless, and so is
+        doing it twice at a time. Raises :class:`FragmentsGone`, :class:`WrongDigest`, and what ``look`` raises.
         """
-        if not self.file.exists():
+        if self.file.exists():
+            found = look(self.file)
+        else:
             if gone := self.missing(fragments):
                 raise FragmentsGone(gone)
-            self._move_together(fragments, md5, go_on)
+            found = self._make(fragments, md5, go_on, look)
         shutil.rmtree(self.path / _FRAGMENTS, ignore_errors=True)
         self._partial.unlink(missing_ok=True)
-        return self.file.stat().st_size
+        return self.file.stat().st_size, found
 
-    def _move_together(self, fragments: Sequence[Fragment], md5: str, go_on: GoOn) -> None:
-        digest = hashlib.md5(usedforsecurity=False)
-        with open(os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as target:
-            moved: list[Path] = []
-            waiting = start = 0
-            for one in fragments:
-                go_on()
-                fragment = self._fragment(one.number, one.md5)
-                if _size(fragment) == one.size:
-                    _copy(fragment, target, start, one.size)
-                    moved.append(fragment)
-                    waiting += one.size
-                elif _size(self._partial) < start + one.size:
-                    if self.file.exists():  # another one was faster
-                        return
-                    raise FragmentsGone([one.number])
-                _digest(digest, target, start, one.size)
-                start += one.size
-                if waiting >= _MOVED_TOGETHER:
-                    _remove_from(moved, target)
-                    waiting = 0
-            if digest.hexdigest() != md5:
-                raise WrongDigest(digest.hexdigest())
+    def _make(self, fragments: Sequence[Fragment], md5: str, go_on: GoOn, look: Callable[[Path], T]) -> T:
+        with (
+            open(os.open(self._partial, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as target,
+            ThreadPoolExecutor(1, "sum of a data set") as summing,
+        ):
+            if not self._move_together(fragments, target, go_on):
+                return look(self.file)
+            digest = summing.submit(_digest, target, go_on)
+            try:
+                found = look(self._partial)
+            finally:  # of a file that is not what it was said to be, nothing else is told
+                if (summed := digest.result()) != md5:
+                    raise WrongDigest(summed)
             go_on()
-            target.truncate(start)  # nothing behind it of what was sent once and is not any more
-            os.fsync(target.fileno())
         with suppress(FileNotFoundError):  # another one has given it its name
             os.rename(self._partial, self.file)
         _sync(self.path)
+        return found
+
+    def _move_together(self, fragments: Sequence[Fragment], target: BinaryIO, go_on: GoOn) -> bool:
+        """Move fragments to their places; False when another one was faster and the file has its name."""
+        moved: list[Path] = []
+        waiting = start = 0
+        for one in fragments:
+            go_on()
+            fragment = self._fragment(one.number, one.md5)
+            if _size(fragment) == one.size:
+                _copy(fragment, target, start, one.size)
+                moved.append(fragment)
+                waiting += one.size
+            elif _size(self._partial) < start + one.size:
+                if self.file.exists():
+                    return False
+                raise FragmentsGone([one.number])
+            start += one.size
+            if waiting >= _MOVED_TOGETHER:
+                _remove_from(moved, target)
+                waiting = 0
+        target.truncate(start)  # nothing behind it of what was sent once and is not any more
+        return True
 
     @property
     def _partial(self) -> Path:
@@ -226,12 +244,17 @@ def _copy(path: Path, target: BinaryIO, start: int, size: int) -> None:
             done += len(piece)
 
 
-def _digest(digest: hashlib._Hash, file: BinaryIO, start: int, size: int) -> None:
-    buffer = memoryview(bytearray(min(_BUFFER, size)))
-    end = start + size
-    while start < end and (count := os.preadv(file.fileno(), [buffer[: end - start]], start)):
+def _digest(file: BinaryIO, go_on: GoOn) -> str:
+    """The MD5 of a file, which is safe on disk then."""
+    digest = hashlib.md5(usedforsecurity=False)
+    buffer = memoryview(bytearray(_BUFFER))
+    start = 0
+    while count := os.preadv(file.fileno(), [buffer], start):
+        go_on()
         digest.update(buffer[:count])
         start += count
+    os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def _remove_from(moved: list[Path], target: BinaryIO) -> None:

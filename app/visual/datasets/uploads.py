@@ -206,7 +206,7 @@ class Uploads:
             NotFound, InvalidInput: there is no such table, or its rows cannot be copied so.
         """
         async with self._database.write() as session:
-            table = (await wanted.order(session, self._file_limit)).table.name
+            table = (await wanted.order(session, self._file_limit)).name
             data_set = DataSet(name=name or table, type=DataType.CSV, upload_name=f"{table}.csv", upload_id=new_id())
             data_set.order = wanted.model_copy(update={"table": table}).model_dump(mode="json")
             session.add(data_set)
@@ -470,8 +470,11 @@ class Uploads:
         def go_on() -> None:
             self._go_on(ours)
 
+        def look(path: Path) -> Contents:
+            return look_into(path, data_set.upload_name, data_set.kind, folder.index, go_on)
+
         try:
-            size = folder.put_together(fragments, data_set.upload_md5, go_on)
+            size, contents = folder.put_together(fragments, data_set.upload_md5, go_on, look)
         except WrongDigest as wrong:
             raise InvalidInput(
                 Problem(
@@ -481,7 +484,6 @@ class Uploads:
                     remedy="send the file again",
                 )
             ) from None
-        contents = look_into(folder.file, data_set.upload_name, data_set.kind, folder.index, go_on)
         return _Made(size, data_set.upload_md5, contents)
 
     async def _renew(self, claim: Claim, ours: threading.Event) -> None:

@@ -112,7 +112,7 @@ class Search:
     def run(self) -> Tried:
         """Search until the budget is used up; the pipeline that leads then. Raises :class:`NodeFailure`."""
         with Attempts[Tried]() as running:
-            while self.limits.left > 0 and (self._may_begin() or len(running)):
+            while self.limits.left > 0 and (self._may_begin() or len(running)) and not self._is_hopeless():
                 while len(running) < self.limits.processors and self._may_begin():
                     self._begin(running)
                 for attempt in running.ended(min(self.limits.left, SHOWN_EVERY_S)):
@@ -146,6 +146,11 @@ class Search:
 
     def _may_begin(self) -> bool:
         return len(self.tried) < self.limits.most_trials
+
+    def _is_hopeless(self) -> bool:
+        """Whether nothing but failures came of every algorithm, tried twice."""
+        failed = sum(tried.state == "failed" for tried in self.tried) if self.leader is None else 0
+        return failed >= 2 * len(self.space.estimators)
 
     def _begin(self, running: Attempts[Tried]) -> None:
         trial = self._study.ask()

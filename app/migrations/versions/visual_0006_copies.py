@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "visual_0003"
+revision = "visual_0006"
 down_revision = "visual_0002"
 branch_labels = None
 depends_on = None
