@@ -153,6 +153,31 @@ async def test_a_network_of_rows_is_that_of_the_same_lines_of_pytorch(lab: Exper
         assert "preparation.skops" in archive.namelist()
 
 
+async def test_a_network_predicts_in_jobs_of_its_own_framework(lab: Experiments) -> None:
+    simple = digits([("flat", "pytorch.flatten", {}), ("out", "pytorch.linear", {"out_features": 10})], epochs=2)
+    job, nodes = await deep(lab, simple)
+    assert (await lab.run(job))["jobStatus"] == Status.SUCCEEDED
+    asked = {"jobId": job, "nodeId": nodes["learn"], "portName": "model", "format": "skops"}
+    status, said = await lab.refused("GET", "/job/download/model", params=asked)
+    assert (status, "take it as zip or onnx" in said) == (400, True), said
+
+    predictions = {}
+    for framework, learning in ((4, 2), (1, 1)):
+        experiment = await lab.experiment(f"new rows {framework}", learnType=learning, frameId=framework)
+        wanted = {"expId": experiment, "jobPattern": 0, "model": {"jobId": job}, "dataId": 4}
+        predictions[framework] = await lab.ok("POST", "/job", json=wanted)
+    ended = await lab.run(predictions[4]["jobId"])
+    assert ended["jobStatus"] == Status.SUCCEEDED, ended
+    page = {"jobId": predictions[4]["jobId"], "nodeId": predictions[4]["nodeIds"]["predict"], "portName": "data"}
+    rows = await lab.ok("GET", "/job/rows", params=page)
+    names = [column["name"] for column in rows["columns"]]
+    right = [row[names.index("prediction")] == row[names.index("target")] for row in rows["data"]]
+    assert rows["total"] == 1797
+    assert sum(right) > 0.8 * len(right)
+    ended = await lab.run(predictions[1]["jobId"])
+    assert "a network that computes with torch, which this experiment has not" in ended["reason"]
+
+
 async def test_training_ends_when_it_gets_no_better_and_the_best_epoch_stays(lab: Experiments) -> None:
     graph = digits([("flat", "pytorch.flatten", {}), ("out", "pytorch.linear", {"out_features": 10})],
                    epochs=200, patience=3, learning_rate=0.05)  # fmt: skip
@@ -261,6 +286,9 @@ async def test_images_of_folders_are_learnt_by_blocks(lab: Experiments) -> None:
     assert ended["jobStatus"] == Status.SUCCEEDED, ended
     assert scores(await lab.figures(job, nodes["judge"], "metrics"))["accuracy"] > 0.9
     columns = await lab.ok("GET", "/job/statistic", params={"jobId": job, "nodeId": nodes["read"], "portName": "data"})
+    page = {"jobId": job, "nodeId": nodes["predict"], "portName": "data", "limit": 1}
+    (row,) = (await lab.ok("GET", "/job/rows", params=page))["data"]
+    assert row[0].startswith("data:image/png;base64,iVBORw0KGgo")
     assert [(one["name"], one["type"], one["missing"]) for one in columns] == [
         ("image", "image", 0),
         ("label", "object", 0),
