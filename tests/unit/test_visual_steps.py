@@ -25,7 +25,7 @@ from sklearn.model_selection import KFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from app.visual.engine import presets, values
+from app.visual.engine import values
 from app.visual.engine.plan import FIGURES, Plan, Progress, Step
 from app.visual.engine.values import Model, NodeFailure, Table
 from tests.steps import (
@@ -38,16 +38,10 @@ from tests.steps import (
     kept,
     mixed_table,
     node,
+    preset,
     table,
     transformers,
 )
-
-
-def preset(tmp_path: Path, name: str) -> dict[str, str]:
-    """How a preset is read."""
-    file = tmp_path / f"{name}.csv"
-    presets.main(name, file)
-    return {"path": str(file), "usual_target": presets.TARGETS[name]}
 
 
 @pytest.fixture
