@@ -21,7 +21,7 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@echo "Installing Python packages into .venv"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-setup.lock
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
+	@$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -31,26 +31,42 @@ demo: .venv/.installed ## a year of real flights as a stream, live; ONCE=1 check
 test: setup ## all tests, on an embedded stack of their own (HLINK_TEST_STACK=containers: on containers)
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+test-all: test ## and those of the frameworks of deep learning, which are installed first (pytorch 4 GB, tensorflow 1.5 GB)
+	@$(BIN)/hlink frameworks install pytorch
+	@$(BIN)/hlink frameworks install tensorflow
+	@$(BIN)/pytest tests/frameworks
+
 lint: .venv/.installed ## style, types, imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## measure against Flink's own tools (about 19 minutes); figures in benchmarks/latest.json
+bench: setup ## measure against Flink's own tools (about 22 minutes); figures in benchmarks/latest.json
 	@$(BIN)/hlink fetch bench
 	@$(BIN)/python -m benchmarks
 
-chaos: setup ## break things while jobs run (about 5 minutes, and a simulation before); FULL=1 at least 200 faults; SEED=
+chaos: setup ## break things while jobs and graphs run (about 20 minutes, and a simulation before); FULL=1 at least 200 faults; SEED=
 	@$(if $(SEED),SEED=$(SEED)) HLINK_STEPS=10000 $(BIN)/pytest -q -s tests/unit/test_state_machine.py
+	@$(BIN)/python -m tests.experiments_killed $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python -m tests.chaos $(if $(FULL),--faults 200) $(if $(SEED),--seed $(SEED))
 
 lock: ## the locks, from pyproject.toml (needs the environment)
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml -o requirements-dev.lock
+	$(FRAMEWORK_LOCK) --no-deps $(FRAMEWORKS)/pytorch-large.in -o $(FRAMEWORKS)/pytorch-large.txt
+	$(FRAMEWORK_LOCK) $(FRAMEWORKS)/tensorflow.in -o $(FRAMEWORKS)/tensorflow.txt
+	$(FRAMEWORK_LOCK) $(WITHOUT_CUDA) $(FRAMEWORKS)/pytorch.in -o $(FRAMEWORKS)/pytorch.txt
 	echo 'uv==$(shell $(BIN)/uv --version | cut -d" " -f2)' | $(BIN)/uv pip compile $(LOCK) - -o requirements-setup.lock
 
 # Hashes of every platform's files for both Pythons, and no address.
 LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
-.PHONY: help setup demo test lint bench chaos lock
+FRAMEWORKS := app/visual/frameworks
+FRAMEWORK_LOCK = $(BIN)/uv pip compile $(LOCK) --no-emit-package numpy
+# What PyTorch names beside what pytorch-large.in has of it is for graphics processors only.
+WITHOUT_CUDA := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathfinder cuda-toolkit \
+	$(addprefix nvidia-,cublas cuda-cccl cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile cusolver \
+	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
+
+.PHONY: help setup demo test test-all lint bench chaos lock

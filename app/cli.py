@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.commands import demo, serve, stack, token
+from app.commands import demo, frameworks, serve, stack, token
 
 app = typer.Typer(
     name="hlink",
@@ -17,6 +17,7 @@ stack.register(app)
 serve.register(app)
 demo.register(app)
 token.register(app)
+frameworks.register(app)
 
 
 def main() -> None:

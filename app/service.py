@@ -6,7 +6,8 @@ import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Request
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -16,6 +17,7 @@ from app.access.tokens import Tokens
 from app.database import Database
 from app.errors import Envelope
 from app.settings import Settings
+from stream_jobs.definitions import Model
 
 if TYPE_CHECKING:
     from app.supervisor import Supervisor
@@ -48,6 +50,39 @@ class Service:
     """Part name -> check, shown by ``/health``; a family adds its own parts in its lifespan."""
     parts: dict[str, Any] = field(default_factory=dict)
     """What a family keeps for its routes while the service runs (a planner's client, ...), under its own name."""
+
+
+MODEL_FUNCTIONS = "functions of models"
+"""The part of the service that has its :class:`ModelFunctions`; absent where no family serves stream jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFunction:
+    """A function of stream jobs that a trained model was made into.
+
+    ``result`` is the SQL type of what it gives: a prediction, or, with ``probability``, how probable that is.
+    """
+
+    id: int
+    name: str
+    version: int
+    result: str
+    probability: bool
+
+
+class ModelFunctions(Protocol):
+    """Makes trained models functions of stream jobs: what the family of these does for others."""
+
+    async def __call__(self, name: str, model: Model, onnx: Path, description: str) -> Sequence[ModelFunction]:
+        """The function ``predict_<name>``, and ``predict_<name>_proba`` where the model tells probabilities.
+
+        A name that models had before gets a new version of its functions; the same model again changes nothing.
+
+        Raises:
+            InvalidInput, Conflict: the name, or the model; the name is something else's.
+            Unavailable: the functions could not be made.
+            FileNotFoundError: the file is gone.
+        """
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     upload_limit_mib: Annotated[int, Field(ge=1)] = 256
     """The largest file that may be uploaded at once (a jar, a package of Python functions, a fragment), in MiB."""
     dataset_limit_gib: Annotated[int, Field(ge=1)] = 50
-    """The largest file of a data set, which comes in fragments, in GiB."""
+    """The largest file of a data set, which comes in fragments or is copied from a table, in GiB."""
 
     python_executable: Path | None = None
     """The interpreter with PyFlink that runs Python functions on the cluster's machines; None: the service's own,
@@ -113,6 +113,10 @@ class Settings(BaseSettings):
     failed_checkpoints: Annotated[int, Field(ge=1, le=10)] = 3
     """So many failed checkpoints in a row are told of; Flink remembers ten."""
 
+    pytorch_python: Path | None = None
+    tensorflow_python: Path | None = None
+    """Interpreters that have these frameworks; None: those that ``hlink frameworks install`` makes under ``home``."""
+
     visual_at_once: Annotated[int, Field(ge=1)] = 2
     """How many experiments run at a time on this machine; the others wait."""
     visual_processors: Annotated[int, Field(ge=0)] = 0
@@ -123,6 +127,9 @@ class Settings(BaseSettings):
     """The longest that one experiment may run; 0: any time."""
     visual_outputs_mib: Annotated[int, Field(ge=0)] = 20_480
     """How much of what nodes have brought out is kept for later runs, in MiB: what was used least lately goes first."""
+    visual_own_components: bool = True
+    """Whether components of people's own are taken in: Python that runs with the rights of the experiments' processes.
+    Those that are there already can be used until they are deleted."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["text", "json"] = "text"
@@ -130,6 +137,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _absolute_and_known(self) -> Settings:
         self.home = self.home.expanduser().absolute()
+        for name in ("pytorch_python", "tensorflow_python"):
+            if (named := getattr(self, name)) is not None:
+                setattr(self, name, named.expanduser().absolute())
         if self.api_token is not None and not self.api_token.get_secret_value().strip():
             raise ValueError("HLINK_API_TOKEN is set but empty: give it a value or unset it")
         if self.lease_s < 2 * self.tick_s:

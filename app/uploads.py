@@ -152,18 +152,42 @@ class Files:
         async with incoming(request, self.folder, field_name, self.limit) as form:
             return await asyncio.to_thread(self._keep, form, check)
 
+    async def add(self, name: str, make: Callable[[Path], T]) -> tuple[StoredFile, T]:
+        """Keep a file of the service's own, which ``make`` writes where it is told to; also what that returns.
+
+        What ``make`` raises comes out, and nothing is kept then.
+        """
+        return await asyncio.to_thread(self._add, name, make)
+
+    def _add(self, name: str, make: Callable[[Path], T]) -> tuple[StoredFile, T]:
+        _prepare(self.folder)
+        path = self.folder / f"{_INCOMING}{uuid.uuid4().hex}"
+        try:
+            made = make(path)
+            _sync(path)
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            return StoredFile(name, digest, path.stat().st_size, self._link(path, digest)), made
+        finally:
+            path.unlink(missing_ok=True)
+
     def _keep(self, form: Incoming, check: Check[T]) -> Upload[T]:
         found = check(form.path, form.name)
-        final = self.folder / form.digest
+        final = self._link(form.path, form.digest)
+        return Upload(StoredFile(form.name, form.digest, form.size, final), found, form.fields)
+
+    def _link(self, path: Path, digest: str) -> Path:
+        """Give a file that is whole its final name."""
+        final = self.folder / digest
         try:
             # A link, because a rename would replace: a job may be reading the file that is there.
-            os.link(form.path, final)
+            os.link(path, final)
         except FileExistsError:
             pass
         else:
             final.chmod(0o444)
             _sync(self.folder)
-        return Upload(StoredFile(form.name, form.digest, form.size, final), found, form.fields)
+        return final
 
 
 def _prepare(folder: Path) -> None:
@@ -397,8 +421,9 @@ def _base_name(name: str) -> str:
     return printable[-LONGEST_FILE_NAME:]
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """See that a file, or what is in a folder, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

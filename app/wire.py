@@ -32,7 +32,10 @@ def storable(text: str) -> str:
 def _to_datetime(value: Any) -> Any:
     """Milliseconds since 1970 become a moment in UTC; everything else is pydantic's to judge."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value / 1000, UTC)
+        try:
+            return datetime.fromtimestamp(value / 1000, UTC)
+        except (OverflowError, OSError, ValueError):
+            raise PydanticCustomError("time", "{value} milliseconds are no time", {"value": value}) from None
     return blank_is_absent(value)
 
 

@@ -1,10 +1,11 @@
 """``python -m benchmarks``: measure everything in one run, print it, and write ``benchmarks/latest.json``.
 
-In this order: how long the embedded stack takes to be ready; how fresh the status of thousands of jobs is and what that
-costs, on simulated clusters; validation, mistakes and submission, ours against a warm SQL Gateway and the SQL client on
-the same cluster; throughput of the same job generated and written by hand; the downtime of a restart with state, ours
-and by hand; and what memory the service and its planner hold after all that. The stack is one of its own, in
-``HLINK_HOME/bench``, and is removed at the end; Flink's and Kafka's jars are shared.
+In this order: what experiments cost beyond what they compute; how long the embedded stack takes to be ready; how fresh
+the status of thousands of jobs is and what that costs, on simulated clusters; validation, mistakes and submission, ours
+against a warm SQL Gateway and the SQL client on the same cluster; throughput of the same job generated and written by
+hand; the downtime of a restart with state, ours and by hand; what memory the service and its planner hold after all
+that; an automatic experiment on all flights. The stack is one of its own, in ``HLINK_HOME/bench``, and is removed at
+the end; Flink's and Kafka's jars are shared.
 
 Exit status: 0 all targets kept, 1 some missed (the file is written all the same), 2 it could not be measured, 130
 interrupted.
@@ -31,7 +32,18 @@ from kafka import KafkaAdminClient
 from rich.console import Console
 
 from app.settings import settings
-from benchmarks import distribution, gateway, latency, machine, observing, ours, report, restarting
+from benchmarks import (
+    distribution,
+    experiments,
+    gateway,
+    latency,
+    machine,
+    observing,
+    ours,
+    report,
+    restarting,
+    searching,
+)
 from benchmarks.cluster import Cluster
 from benchmarks.http import Failed, Http
 from benchmarks.latency import Sides
@@ -43,7 +55,7 @@ from stream_jobs.local.errors import LocalStackError
 from stream_jobs.local.installation import find_installation
 
 RESULT = Path(__file__).with_name("latest.json")
-PARTS = ("stack", "observe", "validate", "mistakes", "submit", "throughput", "restart")
+PARTS = ("experiments", "stack", "observe", "validate", "mistakes", "submit", "throughput", "restart", "search")
 
 _UP_TIMES = 3
 _UP_WITHIN_S = 300.0
@@ -77,6 +89,11 @@ class Bench:
         installation = find_installation()
         self.figures |= machine.facts(installation)
         artifacts.fetch([*artifacts.DEFAULT_GROUPS, "bench"], self.jars)
+        if "experiments" in self.parts:  # while nothing else runs
+            self.figures |= experiments.experiments(self.environment, self.home, self.say)
+            if set(self.parts) == {"experiments"}:
+                self._end()
+                return
         self.say("the embedded stack")
         with ExitStack() as stack:
             endpoints = stack.enter_context(self.embedded_stack())
@@ -99,6 +116,9 @@ class Bench:
                 service.add_tables(statement.tables)
             self._compare(sides, endpoints)
             self._memory(service.pid)
+            if "search" in self.parts:
+                self.say(f"an automatic experiment on all flights, {searching.BUDGET_S} s")
+                self.figures |= searching.searching(service)
         self._end()
 
     def _end(self) -> None:

@@ -23,7 +23,8 @@ class Http:
 
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+        self.address = parts.hostname or "", parts.port
+        self._connection = http.client.HTTPConnection(*self.address, timeout=timeout_s)
         self._used_at = 0.0
 
     def __enter__(self) -> Self:

@@ -27,6 +27,7 @@ class Service:
 
     def __init__(self, api: Http, pid: int) -> None:
         self.pid = pid
+        self.address = api.address
         self.tables: dict[str, int] = {}
         self.cluster_id = 0
         self._http = api
@@ -106,6 +107,10 @@ class Service:
             return bool(self._http.json("GET", "/health")["parts"]["planner"]["ok"])
         except (OSError, http.client.HTTPException, Failed):
             return False
+
+    def visual(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the API of visual experiments; the answer's ``obj``."""
+        return self._http.json(method, f"/visualmodule{path}", body)["obj"]
 
     def _job(self, statement: Statement, number: int) -> dict[str, Any]:
         return statement.job(f"{statement.name}-{number}", self.cluster_id, self.tables, number)

@@ -43,6 +43,14 @@ TARGETS = (
     Target("observe_5000_overviews", 1.05),
     Target("restart_vs_hand_made", 1.3),
     Target("rss_mib", 1.2 * 1024),
+    Target("graph_over_script_s", 1.5),
+    Target("branches_speedup", 1.7, at_least=True),
+    Target("rerun_nodes", 2),
+    Target("csv_page_ms", 100),
+    Target("upload_mb_s", 100, at_least=True),
+    Target("waiting_cores", 0.05),
+    Target("search_flights_s", 66),
+    Target("search_flights_adopted_difference", 1e-9),
 )
 
 

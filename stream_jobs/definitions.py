@@ -6,6 +6,7 @@ Names are kept as the user wrote them; quoting is the generator's business.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -315,6 +316,56 @@ class Function:
     implementation: str
     sha256: str = ""
     suffix: str = ""
+
+
+MODEL_TYPES = ("DOUBLE", "BIGINT", "BOOLEAN", "STRING", "TIMESTAMP(3)", "TIMESTAMP_LTZ(3)")
+"""The SQL types of what models take and give; times are milliseconds since 1970 to a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A column that a model takes, with the model's input for it; its SQL ``type`` is one of :data:`MODEL_TYPES`."""
+
+    name: str
+    input: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained model as its ONNX file has it: an input of the shape (rows, 1) for each feature."""
+
+    features: tuple[Feature, ...]
+    """In the order of the functions' arguments."""
+    output: str
+    """The output that has the predictions: classes, values or clusters."""
+    result: str
+    """The SQL type of a prediction, one of :data:`MODEL_TYPES`."""
+    probabilities: str = ""
+    """The output that has the classes' probabilities, of the shape (rows, classes); empty without one."""
+    classes: tuple[str, ...] = ()
+    """The classes, as text, in the order of their probabilities; empty of clusters."""
+    takes_missing: bool = False
+    """Whether it works with rows that lack values: NaN for a number or a time, empty for a text."""
+
+    @property
+    def positive(self) -> str | None:
+        """The class that is looked for, of two: the second one, as scikit-learn has it."""
+        return self.classes[1] if len(self.classes) == 2 else None
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What SQL calls the features: their names as far as they are identifiers, each once."""
+        found: list[str] = []
+        for feature in self.features:
+            plain = re.sub(r"[^A-Za-z0-9_]+", "_", feature.name).strip("_")
+            name = plain if plain and not plain[0].isdigit() else f"feature_{plain or len(found) + 1}"
+            taken = {one.lower() for one in found}
+            number = 1
+            while (candidate := name if number == 1 else f"{name}_{number}").lower() in taken:
+                number += 1
+            found.append(candidate)
+        return tuple(found)
 
 
 class CheckpointMode(StrEnum):

@@ -29,21 +29,24 @@ def jars(folder: Path, installation: Installation) -> tuple[Path, ...]:
     :raises CompilationFailed: the compiler refused the sources.
     :raises StackStateError: the folder cannot be written.
     """
-    libraries = artifacts.paths("functions", folder)
+    return compiled_with("functions", FOLDER / "java", "hlink-functions", folder, installation)
+
+
+def compiled_with(group: str, sources: Path, name: str, folder: Path, installation: Installation) -> tuple[Path, ...]:
+    """The jar of these sources, which call the libraries of a group of artifacts, and those libraries.
+
+    Raises what :func:`jars` raises.
+    """
+    libraries = artifacts.paths(group, folder)
     (compiler,) = artifacts.paths("tools", folder)
     flink = sorted((installation.flink / "lib").glob("flink-*.jar"))
     try:
         ours = compiled_jar(
-            FOLDER / "java",
-            "hlink-functions",
-            folder,
-            java=installation.java,
-            compiler=compiler,
-            classpath=(*flink, *libraries),
+            sources, name, folder, java=installation.java, compiler=compiler, classpath=(*flink, *libraries)
         )
     except OSError as error:
         raise StackStateError(
-            f"the product's functions cannot be compiled: {error.strerror or error}",
+            f"{name} cannot be compiled: {error.strerror or error}",
             where=str(folder),
             remedy="make the folder writable, or run there as who may write: hlink fetch",
         ) from error

@@ -59,8 +59,9 @@ class Experiments:
             assert time.monotonic() < deadline, status
             await asyncio.sleep(0.1)
 
-    async def upload(self, name: str, content: bytes) -> int:
+    async def data_set(self, content: str | bytes, name: str = "data.csv") -> int:
         """A table of one's own, which is whole and looked into; its id."""
+        content = content.encode() if isinstance(content, str) else content
         data_id = int((await self.ok("POST", "/dataset", json={"dataType": 2, "dataSource": 1}))["dataId"])
         digest = hashlib.md5(content).hexdigest()
         form = {"dataId": data_id, "fileMd5": digest, "fileName": name, "fragmentMd5": digest}
@@ -78,6 +79,12 @@ class Experiments:
         answer = await self.client.get(f"/visualmodule{path}", params=query, timeout=120)
         assert answer.status_code == 200, answer.text
         return answer.content
+
+    async def rows(self, job: int, node: int, port: str = "data", **query: Any) -> Json:
+        """A page of a table that a node brought out."""
+        asked = {"jobId": job, "nodeId": node, "portName": port, **query}
+        found: Json = await self.ok("GET", "/job/rows", params=asked)
+        return found
 
     async def figures(self, job: int, node: int, port: str) -> Mapping[str, list[Json]]:
         """What is drawn of an output, by the way it is drawn."""

@@ -78,8 +78,8 @@ class Outside:
 
     def has_slots(self, total: int) -> None:
         """From now on it counts slots, and has so many."""
-        self._all("DELETE FROM slots")
-        self._all("INSERT INTO slots VALUES (?)", total)
+        # In one statement: without a row, another process would see that it does not count them.
+        self._all("INSERT OR REPLACE INTO slots (rowid, total) VALUES (1, ?)", total)
 
     def has_state(self, external_id: str, path: str, *, complete: bool | None = True) -> None:
         """A checkpoint of that job is at ``path``; the last one told of is the newest."""

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -28,6 +28,9 @@ START_S = 180.0
 
 class ServiceProcess:
     """One replica; :meth:`start` may be called again after it has ended."""
+
+    program: ClassVar[Sequence[str]] = ("-m", "app.cli", "serve")
+    """What Python runs."""
 
     def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.home = home
@@ -55,9 +58,7 @@ class ServiceProcess:
             **more,
         }
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve"], env=environment, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([sys.executable, *self.program], env=environment, stdout=log, stderr=log)
 
     def wait_until_it_answers(self, timeout_s: float = START_S) -> None:
         """Raises ``AssertionError`` with the end of its log when it ends, or does not answer in time."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from app.visual.catalogue import Component, Framework, catalogue
-from app.visual.engine import values
+from app.visual.engine import presets, values
 from app.visual.engine.figures import Figures
 from app.visual.engine.steps import Task, step
 from app.visual.engine.values import Table
@@ -119,3 +119,10 @@ ON_MIXED: Mapping[str, Mapping[str, Any]] = {
     "nmf": {"n_components": 2, "columns": ["weight", "new"], "max_iter": 1000},
     "rfe": {"estimator": "linear"},
 }
+
+
+def preset(tmp_path: Path, name: str) -> dict[str, str]:
+    """How a preset is read."""
+    file = tmp_path / f"{name}.csv"
+    presets.main(name, file)
+    return {"path": str(file), "usual_target": presets.TARGETS[name]}

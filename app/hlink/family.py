@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from app.access.roles import Need, Role
 from app.hlink import planner
@@ -16,6 +17,7 @@ from app.hlink.connections import Connections
 from app.hlink.dictionaries import routes as dictionaries
 from app.hlink.docs import routes as docs
 from app.hlink.files import routes as files
+from app.hlink.functions import deployed
 from app.hlink.functions import routes as functions
 from app.hlink.jars import routes as jars
 from app.hlink.jobs import routes as jobs
@@ -30,7 +32,7 @@ from app.hlink.notifications.judge import Judge
 from app.hlink.schemas import routes as schemas
 from app.hlink.tables import routes as tables
 from app.hlink.watch.collector import Collector
-from app.service import Family, Service
+from app.service import MODEL_FUNCTIONS, Family, Service
 from app.supervisor.runners.flink import FlinkRunner
 from app.uploads import Files
 from stream_jobs.planner.preview import Previewer
@@ -57,6 +59,7 @@ async def lifespan(service: Service) -> AsyncIterator[None]:
         resident = await stack.enter_async_context(planner.running(service))
         previewer = service.parts[jobs.PREVIEWER] = Previewer(resident.config)
         stack.push_async_callback(previewer.close)
+        service.parts[MODEL_FUNCTIONS] = partial(deployed.deploy, functions.workshop(service))
         settings = service.settings
         submitter = JobSubmitter(
             PlanSubmitter(service.database, resident, known),

@@ -14,7 +14,7 @@ from app.metrics import PLANNER_LATENCY, PLANNER_REQUESTS, PLANNER_RESTARTS
 from app.service import Health, HealthCheck, Service
 from app.settings import Settings
 from app.uploads import Files
-from stream_jobs import shipped
+from stream_jobs import models, shipped
 from stream_jobs.definitions import (
     Column,
     JdbcConnection,
@@ -57,6 +57,7 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
         if not jar.name.startswith("flink-table-planner-loader")
     ]
     shipped_jars = shipped.jars(folder, installation)
+    model_jars = models.jars(folder, installation)
     (compiler,) = artifacts.paths("tools", folder)
     return PlannerConfig(
         work_dir=settings.home / "planner",
@@ -68,11 +69,13 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
             # Connectors of the user's own; the embedded Flink reads the same folder.
             *sorted((settings.home / "lib").glob("*.jar")),
             *shipped_jars,
+            *model_jars,
             *sorted((installation.flink / "opt").glob("flink-python-*.jar")),
         ),
         compiler=compiler,
         shipped=shipped.functions(),
         shipped_jars=shipped_jars,
+        model_jars=model_jars,
         files=Files.of(settings).folder,
         python_executable=settings.python_executable or Path(sys.executable),
         workers=settings.planner_workers,

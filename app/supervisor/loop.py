@@ -198,6 +198,15 @@ class Supervisor:
         if self._loop is not None and run.id not in self._acts:
             self._act(run.id, self._attend(run, room))
 
+    def look(self, run: Run) -> None:
+        """Look at a run now instead of at the next tick: something has happened to it. Harmless when nothing has."""
+        if self._loop is None:
+            return
+        if (act := self._acts.get(run.id)) is not None:
+            act.add_done_callback(lambda _: self.look(run))  # what it does may be older than what has happened
+            return
+        self._act(run.id, self._look_at(run))
+
     def kick_savepoint(self, savepoint: Savepoint, run: Run) -> None:
         """See to a savepoint that was just asked for now instead of at the next tick."""
         if self._loop is not None:
@@ -470,6 +479,19 @@ class Supervisor:
                 await self._bring_up(runner, current)
             elif current.desired is Desired.STOPPED:
                 await self._bring_down(runner, current, held.now)
+
+    async def _look_at(self, run: Run) -> None:
+        runner = self._runners.get(run.kind)
+        if runner is None:
+            return
+        held = await self._store.hold_one(run.id)
+        for current in held.runs:
+            try:
+                what = (await self._observe(runner, [current])).get(current.id)
+            except Unreachable:
+                return  # the ticks go on looking
+            if what is not None and what.seen is not Seen.UNKNOWN:
+                await self._follow(runner, current, what, runner.place(current), held.now)
 
     async def _look(self, at: _Place, now: int) -> None:
         """Look at one place's runs, record what is seen, and set off what follows."""

@@ -7,6 +7,7 @@ A component says what the page shows (labels, ports, parameters) and what the en
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from functools import cache
@@ -31,9 +32,14 @@ class PortType(StrEnum):
     """What flows over an edge."""
 
     TABLE = "data"
+    NETWORK = "network"
+    """Layers that have learnt nothing yet."""
     MODEL = "sklearn_model"
+    """What has the form of scikit-learn's estimators, whatever it is made with; so it is published."""
     PIPELINE = "pipeline_model"
     """A model with all that its rows went through before it."""
+    GRAPH = "graph"
+    """A graph that was found, which can be drawn and run like any other."""
     FIGURES = "metrics"
 
 
@@ -48,6 +54,8 @@ class ParameterType(StrEnum):
     COLUMN = "column"
     COLUMNS = "columns"
     DATASET = "dataset"
+    MODEL = "model"
+    """An output of another job: ``{jobId, nodeId, portName, runId}``, of which all but the first may be left out."""
 
 
 class _Value(BaseModel):
@@ -99,6 +107,13 @@ class Parameter(_Value):
         return _wrong(self, value)
 
 
+class OwnFile(_Value):
+    """The file with the code of a component of somebody's own; the digest of its contents names the version."""
+
+    sha256: str
+    name: str
+
+
 class Component(_Value):
     """A kind of node."""
 
@@ -120,6 +135,8 @@ class Component(_Value):
     """Raised when the same parameters and inputs come to another result: what was cached is not used any more."""
     keeps_columns: bool = True
     """Whether its tables have the columns of its first input."""
+    own: OwnFile | None = None
+    """None: it is one of ours."""
 
     @model_validator(mode="after")
     def _names_once(self) -> Component:
@@ -147,6 +164,15 @@ class Component(_Value):
         """The parameter of that name."""
         return next((parameter for parameter in self.parameters if parameter.name == name), None)
 
+    def completed(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Right parameters and the defaults of the others, each of its own type; what has no value is left out."""
+        values = {one.name: given.get(one.name, one.default) for one in self.parameters}
+        return {
+            one.name: float(values[one.name]) if one.type is ParameterType.NUMBER else values[one.name]
+            for one in self.parameters
+            if values[one.name] is not None
+        }
+
 
 class Group(_Value):
     """Components that belong together on the page."""
@@ -171,10 +197,11 @@ class Attribute(_Value):
 
 
 class Catalogue:
-    """All components of one framework, in the order in which they are shown."""
+    """All components of one framework, in the order in which they are shown, and the stages that have some."""
 
     def __init__(self, stages: Sequence[Stage], components: Sequence[Component]) -> None:
-        self.stages = stages
+        filled = {component.stage for component in components}
+        self.stages = [stage for stage in stages if stage.name in filled]
         self.components = components
         self._by_id = {component.uuid: component for component in components}
 
@@ -183,15 +210,33 @@ class Catalogue:
         return self._by_id.get(uuid)
 
 
+_FOLDERS: Mapping[Framework, Sequence[str]] = {
+    Framework.SKLEARN: ("sklearn",),
+    Framework.TENSORFLOW: ("sklearn", "deep", "tensorflow"),
+    Framework.MXNET: (),
+    Framework.PYTORCH: ("sklearn", "deep", "pytorch"),
+}
+"""Framework -> the folders of its components; networks are prepared for, used and evaluated like other models."""
+_OWN_GROUPS = {
+    ("automatic", "default"),
+    ("algorithm", "classification"),
+    ("algorithm", "regression"),
+    ("algorithm", "cluster"),
+    ("evaluation", "cluster"),
+}
+"""Stage and group of components that no other framework has."""
+
+
 @cache
 def catalogue(framework: Framework) -> Catalogue:
     """The framework's components. Raises pydantic's ValidationError where the files are wrong."""
     stages = [Stage.model_validate(one) for one in _read("stages")["stages"]]
     found: list[Component] = []
-    shared: Mapping[str, Any] = _read("parameters")["parameters"]
-    for file in sorted((FOLDER / framework.name.lower()).glob("*.json")):
-        for one in json.loads(file.read_text("utf-8"))["components"]:
-            found.append(Component.model_validate(one | {"parameters": _spelt_out(one.get("parameters", ()), shared)}))
+    for folder in _FOLDERS[framework]:
+        for file in sorted((FOLDER / folder).glob("*.json")):
+            for one in map(component_of, json.loads(file.read_text("utf-8"))["components"]):
+                if folder == framework.name.lower() or (one.stage, one.group) not in _OWN_GROUPS:
+                    found.append(one)
     places = {
         (stage.name, group.name): (i, k) for i, stage in enumerate(stages) for k, group in enumerate(stage.groups)
     }
@@ -201,6 +246,17 @@ def catalogue(framework: Framework) -> Catalogue:
     if len({component.uuid for component in found}) < len(found):
         raise ValueError(f"two components of {framework.name} have one id")
     return Catalogue(stages, sorted(found, key=lambda one: places[one.stage, one.group]))
+
+
+def component_of(fields: Mapping[str, Any]) -> Component:
+    """A component as files have it. Raises pydantic's ValidationError, and ``KeyError`` for a parameter not shared."""
+    return Component.model_validate({**fields, "parameters": _spelt_out(fields.get("parameters", ()), _shared())})
+
+
+@cache
+def _shared() -> Mapping[str, Any]:
+    parameters: Mapping[str, Any] = _read("parameters")["parameters"]
+    return parameters
 
 
 @cache
@@ -237,6 +293,7 @@ _CONTROLS: Mapping[ParameterType, str] = {
     ParameterType.COLUMN: "column",
     ParameterType.COLUMNS: "columns",
     ParameterType.DATASET: "dataset",
+    ParameterType.MODEL: "model",
 }
 
 
@@ -263,7 +320,7 @@ def _wrong_type(kind: ParameterType, value: Any) -> str | None:
         case ParameterType.INTEGER:
             right = isinstance(value, int) and not isinstance(value, bool)
         case ParameterType.NUMBER:
-            right = isinstance(value, int | float) and not isinstance(value, bool)
+            right = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         case ParameterType.BOOLEAN:
             right = isinstance(value, bool)
         case ParameterType.LIST:
@@ -272,6 +329,10 @@ def _wrong_type(kind: ParameterType, value: Any) -> str | None:
             right = isinstance(value, list) and all(isinstance(one, str) and one for one in value)
         case ParameterType.DATASET:
             right = (isinstance(value, int) and not isinstance(value, bool)) or (isinstance(value, str) and value != "")
+        case ParameterType.MODEL:
+            if not isinstance(value, dict) or "jobId" not in value:
+                return f"is {value!r}, which names no job's model: send jobId, and nodeId where several nodes have one"
+            right = True
         case _:
             right = isinstance(value, str)
     return None if right else f"is {value!r}, which is not of type {kind}"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 from sqlmodel import col, select
@@ -15,7 +15,8 @@ from app.service import Service
 from app.supervisor import Run
 from app.visual.engine.plan import NODES
 from app.visual.engine.run import DONE
-from app.visual.jobs.launch import OUTPUTS, RUNS
+from app.visual.jobs.folders import OUTPUTS, run_folder
+from app.visual.jobs.trained import referred
 from app.visual.runs import KIND
 
 EVERY_S = 300.0
@@ -24,18 +25,23 @@ UNFINISHED_S = 24 * 3600.0
 
 
 async def clean(service: Service) -> None:
-    """Bring the folder of outputs below its limit. What runs that have not ended use stays."""
+    """Bring the folder of outputs below its limit.
+
+    What runs that have not ended use stays, and so do the models that jobs predict with.
+    """
     settings = service.settings
     async with service.database.read() as session:
-        active = await session.exec(select(Run.external_id).where(Run.kind == KIND, col(Run.ended_at).is_(None)))
-        folders = [settings.home / RUNS / external_id for external_id in active]
-    await asyncio.to_thread(_clean, settings.home / OUTPUTS, folders, settings.visual_outputs_mib * 1024**2)
+        active = (await session.exec(select(Run).where(Run.kind == KIND, col(Run.ended_at).is_(None)))).all()
+        needed = await referred(session, settings)
+    needed |= {one["key"] for run in active for one in run.spec.get("models", ())}
+    folders = [run_folder(settings, run) for run in active]
+    await asyncio.to_thread(_clean, settings.home / OUTPUTS, folders, needed, settings.visual_outputs_mib * 1024**2)
 
 
-def _clean(outputs: Path, running: Iterable[Path], limit: int) -> None:
+def _clean(outputs: Path, running: Iterable[Path], needed: Set[str], limit: int) -> None:
     if not outputs.is_dir():
         return
-    used = _keys_of(running)
+    used = needed | _keys_of(running)
     kept: list[tuple[float, int, Path]] = []
     for folder in outputs.iterdir():
         try:

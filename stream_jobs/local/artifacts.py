@@ -27,7 +27,9 @@ from stream_jobs.local.locks import exclusive
 from stream_jobs.local.progress import Progress, Step, silent
 
 LOCK_FILE = Path(__file__).with_name("artifacts.lock.json")
-PLANNER_GROUPS = ("flink-lib", "functions", "planner", "tools")
+FLINK_GROUPS = ("flink-lib", "functions", "models", "tools")
+"""What the embedded cluster's lib folder is made of."""
+PLANNER_GROUPS = (*FLINK_GROUPS, "planner")
 DEFAULT_GROUPS = (*PLANNER_GROUPS, "kafka")
 
 _PARALLEL_DOWNLOADS = 6

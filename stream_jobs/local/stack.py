@@ -114,7 +114,7 @@ class Stack:
         """
         with self._locked(progress):
             mine = self.own_components()
-            groups = [g for g, needed in (("flink-lib", _FLINK), ("kafka", _KAFKA)) if needed[0] in mine]
+            groups = [*(artifacts.FLINK_GROUPS if JobManager in mine else ()), *(("kafka",) if Kafka in mine else ())]
             artifacts.fetch(groups, self.artifacts_folder, progress)
             self._check_external(progress)
             site = self._site(state.load(self.state_file) or state.State())

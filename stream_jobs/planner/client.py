@@ -82,6 +82,8 @@ class PlannerConfig:
     #: The functions that every statement may call, and the jars that hold them; the jars are on the class path, too.
     shipped: tuple[Function, ...] = ()
     shipped_jars: tuple[Path, ...] = ()
+    #: What the functions of trained models need beside their own jars; on the class path, too.
+    model_jars: tuple[Path, ...] = ()
     #: Where the files of users' functions are, by their SHA-256.
     files: Path = field(default_factory=Path)
     #: The interpreter with PyFlink that runs Python functions, as the cluster's machines know it.

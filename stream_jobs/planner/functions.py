@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stream_jobs.definitions import Function, FunctionKind
+from stream_jobs.models import is_of_a_model
 from stream_jobs.planner.client import PlannerConfig, PlannerError
 from stream_jobs.planner.function_sets import FunctionSet, create_function
 
@@ -16,11 +17,13 @@ class FunctionFileMissing(PlannerError):
     """The file of a function is not where uploaded files are."""
 
 
-def prepare(functions: Iterable[Function], config: PlannerConfig, *, bring_shipped: bool = False) -> FunctionSet:
+def prepare(
+    functions: Iterable[Function], config: PlannerConfig, *, bring_shipped: bool = False, bring_models: bool = False
+) -> FunctionSet:
     """Makes functions ready. Touches the disk: not for the event loop.
 
     ``bring_shipped``: the job brings the jars of the product's own functions that it calls, for a cluster that does
-    not have them.
+    not have them. ``bring_models``: with functions of trained models it brings what they need, likewise.
 
     Raises:
         FunctionFileMissing: the file of a function is not there.
@@ -28,7 +31,8 @@ def prepare(functions: Iterable[Function], config: PlannerConfig, *, bring_shipp
     ordered = sorted(functions, key=lambda function: function.name)
     uploaded = [function for function in ordered if function.sha256]
     files = {function: _linked(function, config) for function in uploaded}
-    statements = [create_function(function, [files[function]]) for function in uploaded]
+    needed = {function: config.model_jars if bring_models and is_of_a_model(function) else () for function in uploaded}
+    statements = [create_function(function, [files[function], *needed[function]]) for function in uploaded]
     if bring_shipped:
         statements += [create_function(function, config.shipped_jars) for function in ordered if not function.sha256]
     python = [files[function] for function in uploaded if function.kind is FunctionKind.PYTHON]

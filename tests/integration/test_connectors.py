@@ -435,6 +435,7 @@ def test_given_a_job_that_uses_a_table_when_it_is_edited_or_removed_then_the_job
         assert (refused["code"], refused["jobs"]) == (0, [job_id])
         assert f"Table 'events_{tag}' is used by job '{name}' (running)" in refused["msg"]
         api.ok("DELETE", "/ds/removeDO", params={"id": unused})
+    api.wait_for(job_id, 2)
     shown["tableName"] = f"renamed_{tag}"
     shown["dsSchemaColumnVOS"].append({"name": "n", "flinkType": "INT"})
     answer = api.call("PUT", "/ds/modifyDO", json=shown)

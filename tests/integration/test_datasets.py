@@ -165,7 +165,7 @@ async def test_given_parallel_and_repeated_fragments_then_the_file_is_made_once(
     made: list[str] = []
     whole = folders.UploadFolder.put_together
 
-    def counted(folder: folders.UploadFolder, *arguments: Any) -> int:
+    def counted(folder: folders.UploadFolder, *arguments: Any) -> tuple[int, Any]:
         made.append(folder.path.name)
         return whole(folder, *arguments)
 
@@ -260,7 +260,7 @@ async def test_given_a_death_before_the_file_was_made_then_the_next_request_make
     async with api.service.database.write() as session:
         session.add(Fragment(upload_id=int(upload.name), number=0, md5=md5(pieces[0]), size=len(pieces[0])))
     await api.row(data_id, worker="dead", worker_until=2**50)
-    (upload / ".partial-dead").write_bytes(b"half")
+    (upload / ".partial").write_bytes(b"half")
     assert await api.next_index(data_id, pieces) == -1
     assert (await api.detail(data_id))["dataStatus"] == PROCESSING
 
@@ -362,8 +362,8 @@ async def test_given_a_table_then_its_pages_have_its_rows_and_its_columns_beside
     assert (page["page"], page["limit"], page["total"]) == (150, 13, 2000)
     assert [row[0] for row in page["data"]] == [str(i) for i in range(149 * 13, 150 * 13)]
     assert page["data"][0][1] == "München"
-    assert page["columns"] == [
-        {"name": "id", "type": "int"}, {"name": "city", "type": "text"}, {"name": "day", "type": "date"},
+    assert [(column["name"], column["type"], column["exception"]) for column in page["columns"]] == [
+        ("id", "int", None), ("city", "text", None), ("day", "date", None),
     ]  # fmt: skip
     assert (page["encoding"], page["delimiter"], page["header"], page["problems"]) == ("utf-8", ",", True, [])
     assert len((await api.page(data_id))["data"]) == 10
@@ -393,6 +393,19 @@ async def test_given_a_data_set_that_is_not_whole_then_it_cannot_be_read(api: Da
             await data_sets.readable(session, api.service.settings, data_id)
         with pytest.raises(NotFound):
             await data_sets.readable(session, api.service.settings, 17)
+
+
+async def test_given_a_value_of_another_type_far_below_then_the_column_is_text_and_the_row_is_named(
+    api: DataSets,
+) -> None:
+    data_id = await api.create()
+    rows = [b"%d,%d\n" % (n, n) for n in range(5000)]
+    rows[3000] = b"3000,unknown\n"
+    await api.send(data_id, [b"a,b\n" + b"".join(rows)])
+    assert (await api.page(data_id))["columns"] == [
+        {"name": "a", "type": "int", "exception": None},
+        {"name": "b", "type": "text", "exception": "row 3001 has 'unknown', the rows before it int"},
+    ]
 
 
 # Images
@@ -461,10 +474,11 @@ async def test_given_presets_then_they_are_there_and_stay_as_they_are(api: DataS
         assert (found["dataName"], found["dataStatus"], found["dataSource"]) == (preset.name, UPLOADED, 0)
         page = await api.page(preset.id, limit=500)
         assert (page["total"], len(page["data"])) == (preset.rows, min(preset.rows, 500))
-        assert page["columns"][-1]["name"] == "target"
+        assert page["columns"][-1]["name"] == found["target"] == "target"
         async with api.service.database.read() as session:
             readable = await data_sets.readable(session, api.service.settings, preset.id)
-        assert (readable.digest, readable.path.stat().st_size) == (f"preset:{preset.name}", preset.size)
+        assert (readable.target, readable.digest) == ("target", preset.digest)
+        assert readable.path.stat().st_size == preset.size
     assert await api.ok("POST", json={"dataType": "2", "dataSource": "0"}) == {"dataId": 1}
     for method, path, request in (
         ("DELETE", "/1", {}),

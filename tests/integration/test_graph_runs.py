@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
+import json
+import time
 from pathlib import Path
 
-import psutil
 import pytest
 import skops.io
 from sklearn import datasets, linear_model, metrics, model_selection, preprocessing
 
+from app.supervisor.runners import keeper
 from app.visual.choices import Status
 from app.visual.family import family
-from tests.graphs import Experiments, Json, node
+from app.visual.jobs.launch import RUNS
+from tests.graphs import WITHIN_S, Experiments, Json, node
+from tests.run_processes import Part, RunProcess, of_runs
 from tests.services import Serve
 
 pytestmark = pytest.mark.timeout(240)
@@ -102,14 +105,28 @@ async def test_a_run_that_is_stopped_leaves_no_process_and_says_so(lab: Experime
     assert await lab.refused("POST", "/job/stop", json={"jobId": job}) == (409, f"Job {job} does not run")
 
 
-async def test_a_node_whose_process_is_killed_is_a_failure_that_can_be_run_to_its_end(lab: Experiments) -> None:
+async def test_a_node_whose_process_is_killed_is_a_failure_that_says_so(lab: Experiments, tmp_path: Path) -> None:
     job, nodes = await lab.job(await lab.experiment("killed"), slow())
     await lab.ok("POST", "/job/run", json={"jobId": job})
     await lab.until(job, lambda status: _state(status, nodes["learn"]) == Status.RUNNING)
-    _kill_nodes()
+    (at_work,) = await _nodes_at_work(tmp_path / RUNS)
+    at_work.kill()
     ended = await lab.until(job, lambda status: status["jobStatus"] == Status.FAILED)
 
-    assert "SIGKILL" in ended["reason"] or "signal 9" in ended["reason"]
+    assert ended["reason"] == "'Random forest': It was ended by signal 9"
+    assert _state(ended, nodes["read"]) == Status.SUCCEEDED
+    assert {one.part for one in of_runs(tmp_path / RUNS)} <= {Part.KEEPER}, "which may just be ending"
+
+
+async def test_the_end_of_a_run_is_seen_long_before_the_next_tick(serve: Serve, tmp_path: Path) -> None:
+    client, _ = await serve(family, tick_s=40, lease_s=80)
+    lab = Experiments(client)
+    job, _ = await lab.job(await lab.experiment("short"), breast_cancer()[:1])
+    ended = await lab.run(job)
+
+    assert ended["jobStatus"] == Status.SUCCEEDED, ended
+    (end,) = (tmp_path / RUNS).glob(f"*/{keeper.END}")
+    assert keeper.now_ms() - json.loads(end.read_bytes())["at"] < 10_000
 
 
 async def test_its_log_can_be_read_on_and_ends(lab: Experiments) -> None:
@@ -159,10 +176,11 @@ def _state(status: Json, node_id: int) -> int:
     return next(one["nodeStatus"] for one in status["graph"] if one["nodeId"] == node_id)
 
 
-def _kill_nodes() -> None:
-    for process in psutil.process_iter():
-        try:
-            if "app.visual.engine" in process.cmdline() and "app.visual.engine" in process.parent().cmdline():
-                os.kill(process.pid, signal.SIGKILL)
-        except (psutil.Error, AttributeError):
-            continue
+async def _nodes_at_work(runs: Path) -> list[RunProcess]:
+    """The processes of nodes; a node is called running a moment before it has one."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        found = [one for one in of_runs(runs) if one.part is Part.NODE]
+        if found or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.05)

@@ -95,7 +95,7 @@ def test_given_a_row_that_fails_when_it_is_previewed_then_the_root_cause_is_told
     refusal = api.refused("POST", "/jobs/preview", json=bad)
     assert refusal["msg"].startswith("The preview failed: ")
     assert "For input string" in refusal["msg"]
-    assert preview(api, airport.job(), limit=1)["sinks"][f"out_{airport.tag}"]["rows"] != []
+    assert complete_preview(api, airport.job(), limit=1)["sinks"][f"out_{airport.tag}"]["rows"] != []
 
 
 def test_given_more_rows_than_time_when_they_are_previewed_then_what_there_is_comes_in_time(
@@ -120,4 +120,4 @@ def test_given_more_rows_than_time_when_they_are_previewed_then_what_there_is_co
     shown = preview(api, body, timeoutS=3)
     assert shown["complete"] is False
     assert time.monotonic() - began < 40, "a time-out of 3 s ends it, on a busy machine too"
-    assert preview(api, airport.job(), limit=1)["sinks"][f"out_{airport.tag}"]["rows"] != []
+    assert complete_preview(api, airport.job(), limit=1)["sinks"][f"out_{airport.tag}"]["rows"] != []

@@ -38,7 +38,7 @@ def test_features_come_out_of_kafka_and_postgresql(
         {"k": "b", "name": "Beta", "v": 1.0},
     ]
     expected = {("Alpha", 60, 3540.0), ("Beta", 60, 3600.0)}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while set(found := postgres().execute(f"SELECT * FROM {airport.totals_table}").fetchall()) != expected:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
@@ -52,12 +52,11 @@ def test_features_come_out_of_kafka_and_postgresql(
     dashboard = api.ok("GET", "/dashboard/clusterInfo", params={"clusterId": str(api.cluster())})
     assert dashboard["jobsRunning"] >= 1
 
-    shown = overview_with(api, job_id, lambda o: o["flink"]["lastCheckpoint"] and _records_in(o) == 120)
+    shown = overview_with(api, job_id, _is_at_rest)
     assert shown["run"]["observedAgeSeconds"] < 10
     assert shown["run"]["observedFrom"] == api.endpoints.flink_url
-    assert (shown["run"]["tasksRunning"], shown["run"]["desired"]) == (shown["run"]["tasksTotal"], "RUNNING")
+    assert shown["run"]["desired"] == "RUNNING"
     assert {len(node["inputs"]) for node in shown["flink"]["graph"]} == {0, 1}
-    assert all(vertex["backPressure"] == "ok" for vertex in shown["flink"]["vertices"])
     assert shown["flink"]["lastCheckpoint"]["path"].startswith("file:")
     assert shown["flink"]["exceptions"] == []
     assert [event["what"] for event in shown["events"]][-1] == "created"
@@ -72,12 +71,24 @@ def test_features_come_out_of_kafka_and_postgresql(
     assert api.refused("POST", f"/jobs/cancel/{job_id}?mode=none")["msg"] == f"Job {body['jobName']!r} is not running"
 
 
-def overview_with(api: Api, job_id: int, condition: Callable[[Json], Any], timeout_s: float = 30) -> Json:
+def overview_with(api: Api, job_id: int, condition: Callable[[Json], Any], timeout_s: float = 60) -> Json:
     deadline = time.monotonic() + timeout_s
     while not condition(shown := api.ok("GET", f"/jobs/overview/{job_id}")):
         assert time.monotonic() < deadline, json.dumps(shown, indent=1)
         time.sleep(0.3)
     return shown
+
+
+def _is_at_rest(shown: Json) -> bool:
+    """All rows were read, with a checkpoint: each of these figures is fetched now and then, at a moment of its own."""
+    run, flink = shown["run"], shown["flink"]
+    return bool(
+        flink is not None
+        and flink["lastCheckpoint"]
+        and _records_in(shown) == 120
+        and run["tasksRunning"] == run["tasksTotal"]
+        and all(vertex["backPressure"] == "ok" for vertex in flink["vertices"])
+    )
 
 
 def _records_in(shown: Mapping[str, Any]) -> float:

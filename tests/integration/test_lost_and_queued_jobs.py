@@ -298,6 +298,7 @@ def test_given_an_operator_that_is_more_parallel_than_the_job_then_its_slots_are
 ) -> None:
     wide, next_one = counting(hint="/*+ OPTIONS('scan.parallelism' = '7') */"), counting(parallelism=2)
     wide.start()
+    time.sleep(_COUNTED_S)
     overview = flink.get("/overview")
 
     assert (wide.run["slots"], overview["slots-total"] - overview["slots-available"]) == (7, 7)
@@ -309,6 +310,7 @@ def test_given_an_operator_that_is_more_parallel_than_the_job_then_its_slots_are
 def test_given_a_limit_then_a_job_that_waited_so_long_fails_with_the_arithmetic(flink: Flink, counting: Make) -> None:
     first, second = counting(parallelism=8), counting(queueLimitS=2)
     first.start()
+    time.sleep(_COUNTED_S)
     assert first.api.ok("POST", f"/jobs/run/{second.id}")["jobStatus"] == 9
 
     failed = second.until(lambda run: run["state"] == "FAILED")

@@ -27,7 +27,9 @@ def test_a_planner_that_dies_while_it_is_idle_is_replaced_before_anybody_notices
                 # To wait for it would take its exit status away from the loop.
                 while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-                await asyncio.sleep(0.2)
+                async with asyncio.timeout(30):
+                    while any(one.is_alive for one in planner._processes):  # noqa: ASYNC110 - the loop is told later
+                        await asyncio.sleep(0.01)
                 assert "tree" in (await planner.parse([f"SELECT {number}"]))[0]
             assert planner.statistics.restarts == 2
 

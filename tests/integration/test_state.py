@@ -200,7 +200,7 @@ def test_given_a_broken_newest_savepoint_when_a_stopped_job_is_restarted_then_th
 ) -> None:
     older, newer = counting.savepoint(), counting.savepoint()
     counting.until_checkpointed()
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    counting.cancel(mode="none")
     metadata = _file(newer["path"]) / "_metadata"
     metadata.write_bytes(metadata.read_bytes()[:40])
     counting.lose_checkpoints()
@@ -215,7 +215,7 @@ def test_given_no_whole_state_when_a_job_is_restarted_then_it_is_refused_and_say
 ) -> None:
     made = counting.savepoint()
     counting.until_checkpointed()
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    counting.cancel(mode="none")
     (_file(made["path"]) / "_metadata").write_bytes(b"?")
     counting.lose_checkpoints()
     refusal = counting.api.refused("POST", f"/jobs/restart/{counting.id}")
@@ -228,7 +228,7 @@ def test_given_no_whole_state_when_a_job_is_restarted_then_it_is_refused_and_say
 def test_given_a_folder_that_cannot_be_written_when_a_job_is_restarted_then_it_goes_on_as_before(
     counting: Counting, tmp_path: Path
 ) -> None:
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    counting.cancel(mode="none")
     blocked = tmp_path / "file"
     blocked.write_text("")
     view = counting.api.ok("GET", f"/jobs/{counting.id}")
@@ -250,7 +250,7 @@ def test_given_a_folder_that_cannot_be_written_when_a_job_is_restarted_then_it_g
 
 
 def test_given_a_job_that_does_not_run_then_a_savepoint_is_refused(counting: Counting) -> None:
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    counting.cancel(mode="none")
 
     assert "not running" in counting.api.refused("GET", f"/jobs/savepoint/{counting.id}")["msg"]
 
@@ -352,7 +352,7 @@ def test_given_a_job_when_it_is_drained_in_the_native_format_then_it_goes_on_onl
 def test_given_a_folder_that_cannot_be_written_when_a_job_is_canceled_then_it_goes_on_until_it_is_canceled_without(
     counting: Counting, tmp_path: Path
 ) -> None:
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}?mode=none")
+    counting.cancel(mode="none")
     blocked = tmp_path / "file"
     blocked.write_text("")
     view = counting.api.ok("GET", f"/jobs/{counting.id}")

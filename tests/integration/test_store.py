@@ -342,11 +342,11 @@ async def test_given_a_run_that_is_just_being_started_from_a_savepoint_then_that
 
 async def test_given_a_held_run_then_nobody_else_gets_it_until_the_lease_ends(database: Database) -> None:
     run = await created(database)
-    one, two = Store(database, "one", 0.4), Store(database, "two", 0.4)
+    one, two = Store(database, "one", 2.0), Store(database, "two", 2.0)
 
     assert [mine.id for mine in (await one.hold()).runs] == [run.id]
     assert (await two.hold()).runs == []
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(2.1)
     assert [mine.lease_owner for mine in (await two.hold()).runs] == ["two"]
     assert (await one.hold()).runs == []
     assert [event.what for event in await told(database, run)] == ["created", "taken over"]
@@ -354,10 +354,10 @@ async def test_given_a_held_run_then_nobody_else_gets_it_until_the_lease_ends(da
 
 async def test_given_a_replica_that_keeps_holding_then_its_lease_does_not_end(database: Database) -> None:
     await created(database)
-    one, two = Store(database, "one", 1.0), Store(database, "two", 1.0)
+    one, two = Store(database, "one", 2.0), Store(database, "two", 2.0)
     for _ in range(8):
         assert len((await one.hold()).runs) == 1
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
 
     assert (await two.hold()).runs == []
 

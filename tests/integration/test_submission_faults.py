@@ -76,6 +76,10 @@ class Prepared:
             self.service.start()
         if self.api.status(self.job_id) in (1, 9):
             self.api.call("POST", f"/jobs/cancel/{self.job_id}?mode=none")
+        deadline = time.monotonic() + 90
+        while self.api.status(self.job_id) in (1, 9):
+            assert time.monotonic() < deadline, self.api.ok("GET", f"/jobs/overview/{self.job_id}")
+            time.sleep(0.2)
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
 
 

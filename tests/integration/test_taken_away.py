@@ -50,7 +50,9 @@ def mixed_graph(data_id: int) -> list[Json]:
 async def trained(lab: Experiments, seed: int = 7) -> tuple[int, dict[str, int], bytes]:
     """A job that has run, its nodes, and the file that it read."""
     content = mixed_table().frame.to_csv(index=False).encode()
-    job, nodes = await lab.job(await lab.experiment('all "kinds"'), mixed_graph(await lab.upload("rows.csv", content)))
+    job, nodes = await lab.job(
+        await lab.experiment('all "kinds"'), mixed_graph(await lab.data_set(content, "rows.csv"))
+    )
     ended = await lab.run(job, seed=seed)
     assert ended["jobStatus"] == Status.SUCCEEDED, ended
     return job, nodes, content

@@ -14,7 +14,7 @@ from stream_jobs.local.endpoints import Endpoints
 from tests.airport import Airport
 from tests.java import jar_of
 from tests.receivers import Mailbox, Webhook, mailbox, webhook
-from tests.services import Api, ServiceProcess, running_service
+from tests.services import Api, Json, ServiceProcess, running_service
 
 SETTINGS = {
     "HLINK_FIGURES_S": "1",
@@ -139,7 +139,7 @@ def test_a_target_is_told_of_a_failure_with_its_reason_and_of_the_recovery(
     assert "The statement divides by zero" in text_of(mail)
     assert api.ok("GET", f"/jobs/overview/{job_id}")["run"]["reason"].startswith("The statement divides by zero: ")
     assert "The statement divides by zero: guard" in api.ok("GET", f"/jobs/{job_id}/log")
-    assert until(api, job_id, lambda found: "hlink_job_state" in found)["hlink_job_state"] == {"FAILED": 1.0}
+    until(api, job_id, lambda found: found.get("hlink_job_state") == {"FAILED": 1.0})
 
     # Failing again before it has recovered is the same trouble.
     api.call("POST", f"/jobs/run/{job_id}")
@@ -152,13 +152,23 @@ def test_a_target_is_told_of_a_failure_with_its_reason_and_of_the_recovery(
     assert [one["title"] for one in hook.received] == [failed["title"], recovered["title"]]
     assert len(mails.mails) == 1
 
-    sent = api.ok("GET", "/notifications/sent", params={"targetId": target["id"]})["records"]
+    # What has arrived is noted as sent only when it has been answered.
+    deadline = time.monotonic() + 60
+    while any(one["state"] == "PENDING" for one in sent_to(api, target["id"])):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    sent = sent_to(api, target["id"])
     assert [(one["event"], one["state"], one["attempts"]) for one in sent] == [
         ("RECOVERED", "SENT", 1),
         ("FAILED", "SENT", 1),
     ]
     assert secret not in service.log.read_text() + str(api.ok("GET", "/notifications")) + str(sent)
     api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
+
+
+def sent_to(api: Api, target_id: int) -> list[Json]:
+    found: list[Json] = api.ok("GET", "/notifications/sent", params={"targetId": target_id})["records"]
+    return found
 
 
 def text_of(mail: EmailMessage) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from app.errors import InvalidInput
 from app.visual.choices import DataType
 from app.visual.datasets import csv_rows
+from app.visual.datasets.column_types import ColumnKinds, Kind, kind_of, type_of
 from app.visual.datasets.contents import READABLE, Contents, look_into
 
 CITIES = "name,population,mayor\nZürich,434335,true\nGenève,203856,false\nKöln,1084831,true\n"
@@ -122,6 +125,72 @@ def test_given_values_then_the_types_of_their_columns_are_told(tmp_path: Path) -
     )
     types = [column.type for column in found_in(tmp_path, text.encode()).columns]
     assert types == ["int", "float", "bool", "date", "date", "text", "text", "text"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ("0 +1 -12 007 99999999999999999999", Kind.INTEGER),
+        ("1. .5 1.5 -1e3 1E-05 +1.5e+10 inf -Infinity INF", Kind.NUMBER),
+        ("true FALSE True", Kind.BOOLEAN),
+        (
+            "2020-01-31 2020/1/31 2020-10-9 2020-01-31T8:00 2020-01-31T08:00:00.123456+08:00 2020-01-31T08:00Z",
+            Kind.DATE,
+        ),
+        ("na N/A nan NULL None #N/A <NA>", Kind.MISSING),
+        (". + e5 1e 1e+ 1.5.5 2020-13-01 2020-00-10 2020-01-32 2020-01/31 20-01-01 truely nope 0x10 1,5 ５", Kind.TEXT),
+    ],
+)
+def test_given_a_value_then_it_is_told_what_it_is(cells: str, kind: Kind) -> None:
+    for cell in cells.split():
+        assert (cell, kind_of(cell)) == (cell, kind)
+        assert kind_of(f"  {cell} ") is kind
+    assert kind_of("2020-01-31 08:00:00 Z") is kind_of("2020-01-31 08:00:00 +0800") is Kind.DATE
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_given_values_of_another_type_after_many_rows_then_the_first_of_them_is_named(
+    tmp_path: Path, line_end: str
+) -> None:
+    rows = [["a", "b", "c", "d", "e", "f"]] + [[str(n), "", "true", "1", "2020-01-01", "x"] for n in range(200_000)]
+    rows[150_001][0] = "1.5"
+    rows[100_001][1:3] = ["7", '"a, ""b"""']
+    rows[199_999][3], rows[200_000][3] = "1e5", "x" * 50
+    rows[120_000][4], rows[120_001][4] = "5", "6"
+    columns = found_in(tmp_path, line_end.join(map(",".join, rows)).encode()).columns
+    assert [(column.type, column.exception) for column in columns] == [
+        ("float", ""),
+        ("int", ""),
+        ("text", "row 100001 has '\"a', the rows before it bool"),
+        ("text", f"row 200000 has '{'x' * 40}...', the rows before it float"),
+        ("text", "row 120000 has '5', the rows before it date"),
+        ("text", ""),
+    ]
+
+
+_CELLS = st.sampled_from(
+    ["", " ", "1", "-2.5", "1e5", "true", "FALSE", "nan", "2020-01-01", "2020-01-01 08:00", "x", "é", '"1"', '"a,b"',
+     '"2\n3"', '" 7 "', '""', '"say ""1"""', "9" * 100, " " * 70 + "5", '5"', "1;2"]
+)  # fmt: skip
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.lists(_CELLS, min_size=2, max_size=3), min_size=1, max_size=40),
+    header=st.booleans(),
+    line_end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_given_any_values_then_columns_have_the_types_of_all_of_them(
+    tmp_path: Path, rows: list[list[str]], header: bool, line_end: str
+) -> None:
+    content = line_end.join(map(",".join, rows))
+    (tmp_path / "data.csv").write_bytes(content.encode())
+    kinds = ColumnKinds(3, ",", "utf-8", header=header)
+    csv_rows.write_index(tmp_path / "data.csv", tmp_path / "rows", 0, ",", 3, lambda: None, kinds)
+    whole = [row for place, row in enumerate(plain(content)) if len(row) == 3 and not (header and place == 0)]
+    expected = [type_of(reduce(or_, (kind_of(row[place]) for row in whole), Kind.MISSING)) for place in range(3)]
+    assert [column.type for column in kinds.columns("abc")] == expected
 
 
 def test_given_rows_of_another_width_then_their_lines_are_named_and_the_rows_are_there(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from app.visual.engine.script import written
 from app.visual.engine.scripts import writer
 from app.visual.engine.scripts.program import Program
 from app.visual.engine.values import NodeFailure, Table
-from tests.steps import COMPONENTS, ON_MIXED, SEED, Run, component_of, defaults, mixed_table, node
+from tests.steps import COMPONENTS, ON_MIXED, SEED, Run, component_of, defaults, mixed_table, node, preset
 
 Drawn = tuple[str, Mapping[str, tuple[int, str]], Mapping[str, Any]]
 """A component, its inputs by the numbers of nodes (from 1), and what is set."""
@@ -105,6 +105,8 @@ def by_steps(tmp_path: Path, drawn: Sequence[Drawn], **source: Any) -> list[Run]
         given = {port: done[place - 1][out] for port, (place, out) in inputs.items()}
         if "file" in source and uuid == "dataset":
             parameters = {**parameters, "path": source["file"]}
+        elif "preset" in source and uuid == "dataset":
+            parameters = {**parameters, **preset(tmp_path, source["preset"])}
         elif uuid == "dataset":
             parameters = {**parameters, **source}
         done.append(node(tmp_path, uuid, given, **parameters))
@@ -284,7 +286,7 @@ def test_given_a_larger_graph_when_run_as_a_program_then_tables_and_figures_are_
             both.figures_are_the_same(place)
 
 
-@pytest.mark.parametrize("name", [name for name in presets.NAMES if name != "flights"])
+@pytest.mark.parametrize("name", [name for name in presets.TARGETS if name != "flights"])
 def test_given_a_preset_when_read_by_a_program_then_it_is_the_same(tmp_path: Path, name: str) -> None:
     assert Both(tmp_path, [("dataset", {}, {})], preset=name).tables_are_the_same() == 1
 

@@ -86,6 +86,14 @@ async def now(supervisor: Supervisor, run: Run) -> Run:
     return await supervisor.wait(run.id, timeout_s=0)
 
 
+async def first_tick(supervisor: Supervisor) -> None:
+    """Waits for its end, and for that of what it set off: the next one comes after ``tick_s``."""
+    async with asyncio.timeout(10):
+        while supervisor.tick_age_s is None:  # noqa: ASYNC110 - nobody is told of it
+            await asyncio.sleep(0.01)
+    await supervisor.settled()
+
+
 async def story(supervisor: Supervisor, run: Run) -> list[str]:
     return [f"{event.what}: {event.state}" for event in await supervisor.events(run.id)]
 
@@ -520,7 +528,7 @@ async def test_given_a_started_loop_when_a_run_is_kicked_then_it_does_not_wait_f
     slow.register("test", OutsideRunner(outside))
     await slow.start()
     try:
-        await asyncio.sleep(0.1)
+        await first_tick(slow)
         run = await submit(database)
         slow.kick(run)
         assert (await slow.wait(run.id, timeout_s=10)).state is State.RUNNING
@@ -532,6 +540,31 @@ async def test_given_a_started_loop_when_a_run_is_kicked_then_it_does_not_wait_f
         await slow.stop()
 
 
+async def test_given_a_run_that_something_happened_to_when_it_is_looked_at_then_that_is_recorded_before_the_tick(
+    database: Database, outside: Outside
+) -> None:
+    slow = Supervisor(database, "me", Pace(tick_s=60, lease_s=120))
+    slow.register("test", OutsideRunner(outside))
+    await slow.start()
+    try:
+        await asyncio.sleep(0.1)
+        run = await submit(database)
+        slow.kick(run)
+        slow.look(run)  # while it is being started
+        await slow.settled()
+        assert (await now(slow, run)).state is State.RUNNING
+
+        outside.becomes(Seen.FAILED)
+        slow.look(run)
+        ended = await slow.wait(run.id, lambda run: run.state.ended, timeout_s=10)
+        assert (ended.state, ended.reason) == (State.FAILED, "it broke")
+        slow.look(run)
+        await slow.settled()
+        assert (await now(slow, run)).state is State.FAILED
+    finally:
+        await slow.stop()
+
+
 async def test_given_a_run_that_was_just_written_when_it_starts_then_who_waits_gets_it_without_a_read(
     database: Database, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -539,7 +572,7 @@ async def test_given_a_run_that_was_just_written_when_it_starts_then_who_waits_g
     slow.register("test", OutsideRunner(outside))
     await slow.start()
     try:
-        await asyncio.sleep(0.1)
+        await first_tick(slow)
         run = await submit(database)
         with monkeypatch.context() as patched:
             patched.setattr(database, "read", lambda: pytest.fail("the database was read"))

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -228,6 +229,26 @@ async def test_given_another_process_of_the_service_then_it_finds_the_run_and_ca
     await seen(other, run, lambda _: not keeper.is_held(tmp_path / "runs" / "alive" / run.external_id))
     await other.remove(run.external_id)
     assert not other.folder(run.external_id).exists()
+
+
+async def test_given_somebody_to_tell_then_the_end_of_a_process_is_told_when_it_comes(tmp_path: Path) -> None:
+    told: asyncio.Queue[Run] = asyncio.Queue()
+    with closing(ProcessRunner(tmp_path / "runs", "this machine", Programs(), ended=told.put_nowait)) as runner:
+        run, other = program("import time; time.sleep(1)"), program("import time; time.sleep(600)", 2)
+        for one in (run, other):
+            await runner.start(one)
+            await seen(runner, one, lambda found: found.seen is Seen.RUNNING)
+        async with asyncio.timeout(WITHIN_S):
+            assert await told.get() is run
+
+        assert (await runner.observe([run]))[run.id].seen is Seen.FINISHED
+        begun = keeper.read_json(runner.folder(run.external_id) / keeper.STARTED) or {}
+        assert not psutil.pid_exists(begun["pid"]), "nothing is left of its keeper"
+        await runner.observe([other])
+        await runner.stop(other, StopMode.CANCEL)
+        async with asyncio.timeout(WITHIN_S):
+            assert await told.get() is other
+        assert told.empty()
 
 
 async def test_given_an_end_then_what_it_used_is_noted(runner: ProcessRunner) -> None:

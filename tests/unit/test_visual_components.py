@@ -16,7 +16,13 @@ from app.visual.catalogue import FOLDER, Component, Framework, ParameterType, at
 from app.visual.engine.steps import NONE, library_class, parameters_of, step
 
 COMPONENTS = catalogue(Framework.SKLEARN).components
-FILES = sorted((FOLDER / "sklearn").glob("*.json"))
+DEEP = [
+    component
+    for framework in (Framework.PYTORCH, Framework.TENSORFLOW)
+    for component in catalogue(framework).components
+    if component not in COMPONENTS
+]
+FILES = sorted(FOLDER.glob("*/*.json"))
 
 STEPS_OWN = {
     "preparing.numbers": {"columns"},
@@ -57,7 +63,7 @@ def schema(name: str = "component") -> Any:
     return json.loads((FOLDER / f"{name}.schema.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
 def test_given_a_file_of_components_when_held_against_the_schema_then_it_fits(file: Path) -> None:
     jsonschema.validate(json.loads(file.read_text("utf-8")), schema())
 
@@ -75,18 +81,41 @@ def test_given_the_shared_parameters_when_searched_then_each_is_some_components(
     assert [name for name in shared if f'"{name}"' not in written] == []
 
 
-def test_given_the_stages_when_listed_then_the_published_ones_come_in_their_order() -> None:
+def test_given_the_stages_when_listed_then_the_published_ones_come_first_in_their_order() -> None:
     stages = {stage.name: [group.name for group in stage.groups] for stage in catalogue(Framework.SKLEARN).stages}
-    assert list(stages) == ["dataio", "preprocess", "algorithm", "evaluation"]
+    assert list(stages) == ["dataio", "preprocess", "algorithm", "evaluation", "own", "automatic"]
     assert stages["preprocess"][:3] == ["default", "normalization", "featureprocess"]
     assert stages["algorithm"] == stages["evaluation"] == ["default", "classification", "regression", "cluster"]
 
 
-def test_given_the_attributes_when_listed_then_they_are_the_published_ones() -> None:
+@pytest.mark.parametrize("framework", [Framework.PYTORCH, Framework.TENSORFLOW])
+def test_given_a_framework_of_deep_learning_when_listed_then_layers_are_added_to_what_prepares_and_evaluates(
+    framework: Framework,
+) -> None:
+    known = catalogue(framework)
+    assert [stage.name for stage in known.stages] == ["dataio", "preprocess", "network", "algorithm", "evaluation"]
+    filled = {component.group for component in known.components if component.stage == "network"}
+    assert {"default", "layers", "normalization", "activation"} <= filled
+    for shared in ("sklearn.dataset", "sklearn.standard_scaler", "sklearn.predict", "sklearn.evaluate_classification"):
+        assert known.find(shared) is not None, shared
+    learners = [
+        component.uuid for component in known.components if "network" in {port.name for port in component.inputs}
+    ]
+    assert f"{framework.name.lower()}.train_classifier" in learners
+    assert known.find("sklearn.random_forest_classifier") is None
+
+
+def test_given_mxnet_when_listed_then_it_has_no_components() -> None:
+    assert catalogue(Framework.MXNET).components == catalogue(Framework.MXNET).stages == []
+
+
+def test_given_the_attributes_when_listed_then_the_published_ones_are_there() -> None:
     named = {kind: [(one.name, one.label.zh) for one in some] for kind, some in attributes().items()}
     assert named == {
+        "data": [("viewTable", "查看数据"), ("downloadTable", "下载数据")],
         "sklearn_model": [("downloadModel", "下载训练模型")],
         "pipeline_model": [("downloadPipeline", "下载工作流")],
+        "graph": [("adoptGraph", "转为普通实验")],
     }
 
 
@@ -101,7 +130,7 @@ def test_given_every_group_when_looked_into_then_only_default_ones_may_be_empty(
     assert [group for group in groups if group not in filled and group[1] != "default"] == []
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=ids)
+@pytest.mark.parametrize("component", [*COMPONENTS, *DEEP], ids=ids)
 def test_given_a_component_when_its_step_is_looked_up_then_the_engine_has_it(component: Component) -> None:
     assert inspect.getdoc(step(component.step))
 
@@ -148,7 +177,7 @@ def _allowed(made: Any, name: str, value: Any) -> bool:
     return any(make_constraint(one).is_satisfied_by(value) for one in made._parameter_constraints[name])
 
 
-@pytest.mark.parametrize("component", COMPONENTS, ids=ids)
+@pytest.mark.parametrize("component", [*COMPONENTS, *DEEP], ids=ids)
 def test_given_a_component_when_shown_then_everything_has_both_names(component: Component) -> None:
     labels = [component.label, *(parameter.label for parameter in component.parameters)]
     # DBSCAN is DBSCAN everywhere.

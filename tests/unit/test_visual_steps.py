@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import metrics
+from sklearn import datasets, metrics
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
@@ -38,6 +38,7 @@ from tests.steps import (
     kept,
     mixed_table,
     node,
+    preset,
     table,
     transformers,
 )
@@ -45,13 +46,13 @@ from tests.steps import (
 
 @pytest.fixture
 def iris(tmp_path: Path) -> Table:
-    found: Table = node(tmp_path, "dataset", preset="iris")["data"]
+    found: Table = node(tmp_path, "dataset", **preset(tmp_path, "iris"))["data"]
     return found
 
 
 @pytest.fixture
 def diabetes(tmp_path: Path) -> Table:
-    found: Table = node(tmp_path, "dataset", preset="diabetes")["data"]
+    found: Table = node(tmp_path, "dataset", **preset(tmp_path, "diabetes"))["data"]
     return found
 
 
@@ -420,8 +421,26 @@ def test_given_chosen_columns_when_read_then_the_others_and_rows_without_target_
     assert read.frame["ok"].dtype == bool
 
 
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits", "diabetes"])
+def test_given_a_preset_when_read_then_it_is_the_librarys_to_the_last_digit(tmp_path: Path, name: str) -> None:
+    read = node(tmp_path, "dataset", **preset(tmp_path, name))["data"]
+    library = getattr(datasets, f"load_{name}")(as_frame=True)
+    assert read.target == "target"
+    pd.testing.assert_frame_equal(read.features, library.data, check_exact=True)
+    classes = library.get("target_names")
+    named = library.target if classes is None or name == "digits" else [classes[one] for one in library.target]
+    assert read.labels.tolist() == list(named)
+
+
+def test_given_names_when_read_then_the_columns_have_them(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("1,2\n3,4\n")
+    read = node(tmp_path, "dataset", path=str(file), header=False, names=["column1", "column2"], target="column2")
+    assert read["data"].frame.to_dict("list") == {"column1": [1, 3], "column2": [2, 4]}
+
+
 def test_given_the_flights_when_read_then_nothing_tells_how_they_arrived(tmp_path: Path) -> None:
-    read = node(tmp_path, "dataset", preset="flights")["data"]
+    read = node(tmp_path, "dataset", **preset(tmp_path, "flights"))["data"]
     assert read.target == "delayed"
     assert len(read.frame) == 327_346
     assert not {"arr_delay", "arr_time", "dep_delay", "dep_time", "air_time"} & set(read.frame.columns)

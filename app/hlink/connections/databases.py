@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import psycopg
@@ -161,23 +162,26 @@ SELECT has_table_privilege(to_regclass(%(table)s), 'SELECT') AS may_read,
 """
 
 
-async def _look_at_postgresql(sessions: Sessions, connection: JdbcConnection) -> _FoundTable | None:
+def postgresql_parameters(connection: JdbcConnection, application: str) -> dict[str, Any]:
+    """What psycopg connects with; ``application`` is what the database calls the session."""
     parts = urlsplit(connection.url.removeprefix("jdbc:"))
     hosts = [_host(entry, 5432) for entry in parts.netloc.split(",")]
     parameters = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     schema = parameters.get("currentSchema")
-    to = {
+    return {
         "host": ",".join(host for host, _ in hosts),
         "port": ",".join(str(port) for _, port in hosts),
         "dbname": unquote(parts.path[1:]),
         "user": connection.username,
         "password": connection.password.value,
         "connect_timeout": int(CONNECT_TIMEOUT_S),
-        "application_name": "hlink-check",
+        "application_name": application,
         "sslmode": parameters.get("sslmode", "prefer"),
         "options": f"-csearch_path={schema}" if schema and re.fullmatch(r"[\w,]+", schema) else "",
     }
 
+
+async def _look_at_postgresql(sessions: Sessions, connection: JdbcConnection) -> _FoundTable | None:
     async def describe(session: Session) -> _FoundTable | None:
         async with session.pipeline():  # one way there and back for all three
             columns = await session.execute(_POSTGRESQL_COLUMNS, [connection.table])
@@ -193,7 +197,7 @@ async def _look_at_postgresql(sessions: Sessions, connection: JdbcConnection) ->
             **(allowed or {}),
         )
 
-    return await sessions.ask(to, describe)
+    return await sessions.ask(postgresql_parameters(connection, "hlink-check"), describe)
 
 
 def _mysql_session(connection: JdbcConnection, host: str, port: int, database: str) -> pymysql.Connection:

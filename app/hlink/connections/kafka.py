@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.errors import KafkaError
@@ -142,18 +143,22 @@ class Broker:
 
     def consumer(self) -> KafkaConsumer:
         """A consumer that belongs to no group. Raises KafkaError. Blocks as :meth:`connect`."""
+        return KafkaConsumer(**self.consumer_options("hlink-sample"))
+
+    def consumer_options(self, client: str) -> dict[str, Any]:
+        """What a consumer that belongs to no group is made with; ``client`` is what the broker calls it."""
         milliseconds = int(CONNECT_TIMEOUT_S * 1000)
-        return KafkaConsumer(
-            bootstrap_servers=self.servers.split(","),
-            client_id="hlink-sample",
-            group_id=None,
-            enable_auto_commit=False,
-            isolation_level="read_committed",
-            allow_auto_create_topics=False,
-            bootstrap_timeout_ms=milliseconds,
-            request_timeout_ms=milliseconds,
+        return {
+            "bootstrap_servers": self.servers.split(","),
+            "client_id": client,
+            "group_id": None,
+            "enable_auto_commit": False,
+            "isolation_level": "read_committed",
+            "allow_auto_create_topics": False,
+            "bootstrap_timeout_ms": milliseconds,
+            "request_timeout_ms": milliseconds,
             **self._login(),
-        )
+        }
 
     def _login(self) -> dict[str, str]:
         if self.protocol == "PLAINTEXT":
@@ -212,6 +217,7 @@ def _no_broker(table: Table, servers: str, reason: str) -> Problem:
     )
 
 
-def kafka_reason(error: KafkaError) -> str:
+def kafka_reason(error: KafkaError | str) -> str:
+    """What a client says, for people."""
     text = str(error)
     return "what answers there is not a Kafka broker, or it refuses the client" if "bootstrap" in text else text

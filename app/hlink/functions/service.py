@@ -59,7 +59,7 @@ async def upload(workshop: Workshop, request: Request, wanted: FunctionUpload) -
     """
     name, description = (wanted.name or "").strip(), _description(wanted.description)
     kind = _kind(wanted.kind)
-    await _check_name(workshop.planner, name)
+    await check_name(workshop.planner, name, "udfName")
     async with workshop.database.read() as session:
         await _refuse_taken_name(session, name)
     sent = await _receive(workshop, request, kind, wanted.implementation)
@@ -77,7 +77,7 @@ async def upload(workshop: Workshop, request: Request, wanted: FunctionUpload) -
     try:
         async with workshop.database.write() as session:
             session.add(function)
-            session.add(_version(function))
+            session.add(version_of(function))
     except IntegrityError:  # somebody else took the name since we looked
         raise Conflict(_taken(name)) from None
     return function
@@ -118,7 +118,7 @@ async def update(workshop: Workshop, request: Request, wanted: FunctionUpdate) -
             function.sha256 = sent.file.sha256
             function.suffix = sent.found.suffix
             function.version += 1
-            session.add(_version(function))
+            session.add(version_of(function))
         session.add(function)
     return function
 
@@ -277,9 +277,16 @@ def _description(text: str | None) -> str:
     return description
 
 
-async def _check_name(planner: Planner, name: str) -> None:
+async def check_name(planner: Planner, name: str, field: str) -> None:
+    """Whether a function may have this name, which ``field`` of the request gave.
+
+    Raises:
+        InvalidInput: it is none, or one of Flink's, or of ours.
+        Unavailable: the planner does not say which those are.
+    """
+
     def refuse(message: str, remedy: str) -> InvalidInput:
-        return InvalidInput(Problem(message, field="udfName", remedy=remedy))
+        return InvalidInput(Problem(message, field=field, remedy=remedy))
 
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or len(name) > LONGEST_NAME:
         raise refuse(
@@ -307,7 +314,8 @@ def _taken(name: str) -> str:
     )
 
 
-def _version(function: StoredFunction) -> FunctionVersion:
+def version_of(function: StoredFunction) -> FunctionVersion:
+    """What is kept of a function's version, whatever becomes of the function."""
     return FunctionVersion(
         function_id=function.id,
         number=function.version,

@@ -32,6 +32,7 @@ from app.supervisor.runners.base import (
 )
 from app.uploads import Files
 from stream_jobs.definitions import Function, FunctionKind, Table
+from stream_jobs.models import is_of_a_model
 from stream_jobs.planner.client import Planner, PlannerError, PlannerUnavailable
 from stream_jobs.planner.function_sets import NO_FUNCTIONS, FunctionSet
 from stream_jobs.planner.functions import FunctionFileMissing, prepare
@@ -219,15 +220,20 @@ async def translate_ahead(
 
 
 async def _functions_of(planner: Planner, clusters: Clusters, version: JobVersion, flink_url: str) -> FunctionSet:
-    """The version's functions, made ready; the product's own come along where the cluster lacks their jars."""
+    """The version's functions, made ready; what they need of the product comes along where the cluster lacks it."""
     functions, config = _called(version), planner.config
     if not functions:
         return NO_FUNCTIONS
-    lacking = False
-    if any(not function.sha256 for function in functions):
-        present = await clusters.at(flink_url).libraries()
-        lacking = any(jar.name not in present for jar in config.shipped_jars)
-    return await asyncio.to_thread(prepare, functions, config, bring_shipped=lacking)
+    shipped = any(not function.sha256 for function in functions)
+    models = any(is_of_a_model(function) for function in functions)
+    present = await clusters.at(flink_url).libraries() if shipped or models else frozenset()
+    return await asyncio.to_thread(
+        prepare,
+        functions,
+        config,
+        bring_shipped=shipped and any(jar.name not in present for jar in config.shipped_jars),
+        bring_models=models and any(jar.name not in present for jar in config.model_jars),
+    )
 
 
 async def _version_of(session: AsyncSession, run: Run) -> JobVersion:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +48,8 @@ _TAIL_BYTES = 64 * 1024
 _STARTS_WITHIN_S = 20.0
 _REASON_CHARACTERS = 4000
 
+_LIVES = frozenset({Seen.STARTING, Seen.RUNNING, Seen.STOPPING})
+
 _SEEN: Mapping[Why, Seen] = {
     Why.STOPPED: Seen.CANCELED,
     Why.SIGNAL: Seen.FAILED,
@@ -72,13 +74,30 @@ class ProcessRunner:
     :param place: names this machine in events and messages.
     :param launcher: says what a run's process is.
     :param at_once: how many processes run at a time; the others queue. None: any number.
+    :param ended: called, in the event loop, when the keeper of a run that was seen alive ends, where the system tells
+        of that. It spares waiting for the next look, and nothing else: a look finds all that is so.
     """
 
-    def __init__(self, home: Path, place: str, launcher: Launcher, at_once: int | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        place: str,
+        launcher: Launcher,
+        at_once: int | None = None,
+        ended: Callable[[Run], None] | None = None,
+    ) -> None:
         self._home = home
         self._place = place
         self._launcher = launcher
         self._at_once = at_once
+        self._tell = ended
+        self._watched: dict[str, int] = {}
+        """External id -> the descriptor of its keeper's process, which can be read when that has ended."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        for external_id in list(self._watched):
+            self._watch_no_more(external_id)
 
     def folder(self, external_id: str) -> Path:
         """A run's own folder."""
@@ -109,7 +128,11 @@ class ProcessRunner:
 
     async def observe(self, runs: Sequence[Run]) -> Mapping[int, Observation]:
         """What their folders say. Of a run whose keeper is gone, what is left of it is ended first."""
-        return await asyncio.to_thread(lambda: {run.id: self._observe(run) for run in runs})
+        found = await asyncio.to_thread(lambda: {run.id: self._observe(run) for run in runs})
+        for run in runs:
+            if self._tell is not None and found[run.id].seen in _LIVES and run.external_id not in self._watched:
+                await self._watch(run, self._tell)
+        return found
 
     async def stop(self, run: Run, mode: StopMode) -> Report:
         """Ask its keeper to end it; there are no savepoints, so every mode is the same."""
@@ -150,6 +173,44 @@ class ProcessRunner:
         await asyncio.to_thread(shutil.rmtree, self.folder(external_id), ignore_errors=True)
 
     # Parts
+
+    async def _watch(self, run: Run, tell: Callable[[Run], None]) -> None:
+        descriptor = await asyncio.to_thread(self._descriptor, run.external_id)
+        if descriptor is None:
+            return
+        if run.external_id in self._watched:  # by another look, meanwhile
+            os.close(descriptor)
+            return
+
+        def ended() -> None:
+            self._watch_no_more(run.external_id)
+            tell(run)
+
+        self._watched[run.external_id] = descriptor
+        asyncio.get_running_loop().add_reader(descriptor, ended)
+
+    def _watch_no_more(self, external_id: str) -> None:
+        descriptor = self._watched.pop(external_id)
+        asyncio.get_running_loop().remove_reader(descriptor)
+        if sys.platform == "linux":
+            # A child of this process, unless the service was restarted since: it is not left behind as a zombie.
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
+        os.close(descriptor)
+
+    def _descriptor(self, external_id: str) -> int | None:
+        """A descriptor of the keeper's process; None when it has ended, or where there are no such descriptors."""
+        begun = keeper.read_json(self.folder(external_id) / keeper.STARTED)
+        if begun is None or sys.platform != "linux":
+            return None
+        try:
+            descriptor = os.pidfd_open(int(begun["pid"]))
+        except OSError:
+            return None
+        if keeper.is_held(self._lock(external_id)):  # it lives: nobody else had its process id when that was opened
+            return descriptor
+        os.close(descriptor)
+        return None
 
     def _lock(self, external_id: str) -> Path:
         return self._home / _LOCKS / external_id

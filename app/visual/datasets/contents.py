@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from app.errors import InvalidInput, Problem
 from app.visual.choices import DataType
 from app.visual.datasets import csv_format, csv_rows, images
-from app.visual.datasets.csv_format import Column
+from app.visual.datasets.column_types import Column, ColumnKinds
 from app.visual.datasets.csv_rows import GoOn
 
 READABLE = "readable.csv"
@@ -47,13 +47,17 @@ class Contents(BaseModel):
         return "utf-8" if self.converted else self.encoding or "utf-8"
 
 
-def look_into(path: Path, name: str, kind: DataType, index: Path, go_on: GoOn) -> Contents:
+def look_into(
+    path: Path, name: str, kind: DataType, index: Path, go_on: GoOn, *, written_here: bool = False
+) -> Contents:
     """What the file has; for a table, ``index`` and what else reading it takes are written beside it.
+
+    How a table that was ``written_here`` is to be read need not be told from it.
 
     Raises:
         InvalidInput: it is of no use: nothing of its kind, empty, or harmful.
     """
-    return _images(path, name) if kind is DataType.IMAGES else _table(path, name, index, go_on)
+    return _images(path, name) if kind is DataType.IMAGES else _table(path, name, index, go_on, written_here)
 
 
 def _images(path: Path, name: str) -> Contents:
@@ -62,21 +66,24 @@ def _images(path: Path, name: str) -> Contents:
     return Contents(classes=found.classes, problems=problems, all_problems=found.all_broken)
 
 
-def _table(path: Path, name: str, index: Path, go_on: GoOn) -> Contents:
-    encoding = read_as = csv_format.encoding_of(path, name)
-    told = csv_format.format_of(path, encoding, name)
+def _table(path: Path, name: str, index: Path, go_on: GoOn, written_here: bool) -> Contents:
+    if written_here:
+        told = csv_format.written_here(path)
+    else:
+        told = csv_format.format_of(path, csv_format.encoding_of(path, name), name)
+    encoding = read_as = told.encoding
     # A newline in UTF-16 is two bytes, and a bar may be half a character of GB18030.
     converted = encoding.startswith(("utf-16", "utf-32")) or (encoding == "gb18030" and told.delimiter == "|")
     if converted:
         path, read_as = _converted(path, encoding, name, go_on), "utf-8"
     start = len(codecs.BOM_UTF8) if read_as == "utf-8-sig" else 0
-    rows = csv_rows.write_index(path, index, start, told.delimiter, len(told.columns), go_on)
-    problems = [
-        f"line {row.line} has {row.fields} fields, where the first row has {len(told.columns)}" for row in rows.broken
-    ]
+    width = len(told.names)
+    kinds = ColumnKinds(width, told.delimiter, read_as, header=told.header)
+    rows = csv_rows.write_index(path, index, start, told.delimiter, width, go_on, kinds)
+    problems = [f"line {row.line} has {row.fields} fields, where the first row has {width}" for row in rows.broken]
     return Contents(
         rows=rows.number - told.header,
-        columns=told.columns,
+        columns=kinds.columns(told.names),
         encoding=encoding,
         delimiter=told.delimiter,
         header=told.header,

@@ -1,4 +1,4 @@
-"""What a CSV file is written in: its encoding, delimiter, header and the types of its columns, told from a sample."""
+"""What a CSV file is written in: its encoding, delimiter and header, told from a sample."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import reduce
 from itertools import islice
+from operator import or_
 from pathlib import Path
 
 from app.errors import InvalidInput, Problem
+from app.visual.datasets.column_types import ColumnType, Kind, kind_of, type_of
 
 LONGEST_ROW = 16 * 1024**2
 """Bytes. A longer one is most likely a quote that is never closed."""
@@ -37,32 +39,7 @@ _MARKS: Sequence[tuple[bytes, str]] = (
 _DELIMITERS = (",", ";", "\t", "|")
 _CHARACTERS, _MOSTLY_CHINESE = 20_000, 0.8
 
-_INTEGER = re.compile(r"[+-]?\d+")
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
-_DATE = re.compile(
-    r"\d{4}([-/])(0?[1-9]|1[0-2])\1(0?[1-9]|[12]\d|3[01])"
-    r"([T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?(Z|[+-]\d{2}:?\d{2}))?)?"
-)
-_MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "#n/a", "<na>"})
-
-
-class ColumnType(StrEnum):
-    """What a column's values look like."""
-
-    INTEGER = "int"
-    NUMBER = "float"
-    BOOLEAN = "bool"
-    DATE = "date"
-    TEXT = "text"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table."""
-
-    name: str
-    type: ColumnType
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +49,7 @@ class Format:
     encoding: str
     delimiter: str
     header: bool
-    columns: Sequence[Column]
+    names: Sequence[str]
 
 
 def encoding_of(path: Path, name: str) -> str:
@@ -123,10 +100,13 @@ def format_of(path: Path, encoding: str, name: str) -> Format:
         )
     header = _has_header(rows)
     names = _names(rows[0]) if header else [f"column{place}" for place in range(1, len(rows[0]) + 1)]
-    body = rows[1:] if header else rows
-    types = (_type([row[place] for row in body if place < len(row)]) for place in range(len(names)))
-    columns = [Column(name, kind) for name, kind in zip(names, types, strict=True)]
-    return Format(encoding, delimiter, header, columns)
+    return Format(encoding, delimiter, header, names)
+
+
+def written_here(path: Path) -> Format:
+    """How a file of ours is to be read: UTF-8, commas, names in its first row."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return Format("utf-8", ",", True, _names(next(csv.reader(stream))))
 
 
 def _pieces(stream: io.BufferedReader, size: int) -> Iterator[bytes]:
@@ -212,19 +192,8 @@ def _names(row: Sequence[str]) -> list[str]:
 
 
 def _is_typed(cell: str) -> bool:
-    return bool(_NUMBER.fullmatch(cell) or _DATE.fullmatch(cell) or cell.lower() in ("true", "false"))
+    return kind_of(cell) not in (Kind.MISSING, Kind.TEXT)
 
 
 def _type(cells: Sequence[str]) -> ColumnType:
-    present = [cell for cell in map(str.strip, cells) if cell.lower() not in _MISSING]
-    if not present:
-        return ColumnType.TEXT
-    if all(_INTEGER.fullmatch(cell) for cell in present):
-        return ColumnType.INTEGER
-    if all(_NUMBER.fullmatch(cell) for cell in present):
-        return ColumnType.NUMBER
-    if all(cell.lower() in ("true", "false") for cell in present):
-        return ColumnType.BOOLEAN
-    if all(_DATE.fullmatch(cell) for cell in present):
-        return ColumnType.DATE
-    return ColumnType.TEXT
+    return type_of(reduce(or_, map(kind_of, cells), Kind.MISSING))

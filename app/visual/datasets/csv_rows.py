@@ -11,13 +11,14 @@ import io
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from app.errors import InvalidInput, Problem
+from app.visual.datasets.column_types import ColumnKinds
 from app.visual.datasets.csv_format import LONGEST_ROW
 
 if TYPE_CHECKING:
@@ -55,14 +56,24 @@ class Rows:
     all_broken: int = 0
 
 
-def write_index(path: Path, index: Path, start: int, delimiter: str, width: int, go_on: GoOn) -> Rows:
+def write_index(
+    path: Path,
+    index: Path,
+    start: int,
+    delimiter: str,
+    width: int,
+    go_on: GoOn,
+    kinds: ColumnKinds | None = None,
+) -> Rows:
     """Find the rows of a file from the offset ``start`` on; each is to have ``width`` fields.
+
+    ``kinds`` sees the values of those that have.
 
     Raises:
         InvalidInput: a row is too long.
     """
     with path.open("rb", buffering=0) as stream, index.open("wb") as target:
-        scan = _Scan(stream.fileno(), delimiter.encode(), width, target)
+        scan = _Scan(stream.fileno(), delimiter.encode(), width, target, kinds)
         scan.run(start, go_on)
         target.flush()
         os.fsync(target.fileno())
@@ -105,21 +116,30 @@ def _offset(index: BinaryIO, place: int) -> int | None:
 class _Block:
     """The whole rows of a block: where each begins, where what ends it stands, and how many fields it has.
 
-    ``lines`` are the places of all line ends, those within quotes included.
+    ``lines`` are the places of all line ends, those within quotes included, ``delimiters`` those of the rows'
+    delimiters, ``quotes`` of all quotes and ``enclosed`` of what they make ordinary. Where quotes stand amid fields,
+    ``cells`` are the rows' fields instead.
     """
 
     starts: Places
     ends: Places
     fields: Places
     lines: Places
+    delimiters: Places
+    quotes: Places
+    enclosed: Places
+    cells: Sequence[Sequence[str]] | None = None
 
 
 class _Scan:
-    def __init__(self, descriptor: int, delimiter: bytes, width: int, index: BinaryIO) -> None:
+    def __init__(
+        self, descriptor: int, delimiter: bytes, width: int, index: BinaryIO, kinds: ColumnKinds | None
+    ) -> None:
         self._descriptor = descriptor
         self._delimiter = delimiter
         self._width = width
         self._index = index
+        self._kinds = kinds
         self._line = 1
         self.rows = Rows()
 
@@ -159,18 +179,19 @@ class _Scan:
             is_end |= alone
         lines = np.flatnonzero(is_end)
         delimiters = np.flatnonzero(bytes_ == ord(self._delimiter))
-        ends = lines
+        ends, quotes, enclosed = lines, lines[:0], lines[:0]
         if b'"' in data:
             quotes = np.flatnonzero(bytes_ == _QUOTE)
             if not self._enclose(bytes_, quotes):
                 return self._row_by_row(data, lines, at_end)
-            ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-            delimiters = delimiters[np.searchsorted(quotes, delimiters) % 2 == 0]
+            ending, delimiting = (np.searchsorted(quotes, some) % 2 == 0 for some in (ends, delimiters))
+            enclosed = np.concatenate([ends[~ending], delimiters[~delimiting]])
+            ends, delimiters = ends[ending], delimiters[delimiting]
         if at_end and (not len(ends) or ends[-1] != len(data) - 1):
             ends = np.append(ends, len(data))
         starts = np.append(0, ends + 1)[:-1] if len(ends) else ends
         before = np.searchsorted(delimiters, ends)
-        return _Block(starts, ends, np.diff(before, prepend=0) + 1, lines)
+        return _Block(starts, ends, np.diff(before, prepend=0) + 1, lines, delimiters, quotes, enclosed)
 
     def _enclose(self, bytes_: np.ndarray[tuple[int], np.dtype[np.uint8]], quotes: Places) -> bool:
         """Whether every quote begins or ends a field, or is one of a pair within one."""
@@ -189,7 +210,7 @@ class _Scan:
         one = re.escape(self._delimiter)
         cell = rb'(?:"(?:[^"]++|"")*+"?+)?+[^%b\r\n]*+' % one
         a_row = re.compile(rb"%b(?:%b%b)*+" % (cell, one, cell))
-        starts, ends, fields = [], [], []
+        starts, ends, cells = [], [], []
         start = 0
         while start < len(data):
             found = a_row.match(data, start)
@@ -204,9 +225,12 @@ class _Scan:
                 end += 1
             starts.append(start)
             ends.append(end)
-            fields.append(len(next(csv.reader([found.group().decode("latin-1")], delimiter=self._delimiter.decode()))))
+            cells.append(next(csv.reader([found.group().decode("latin-1")], delimiter=self._delimiter.decode())))
             start = end + 1
-        return _Block(np.array(starts, np.int64), np.array(ends, np.int64), np.array(fields, np.int64), lines)
+        fields = np.array([len(row) for row in cells], np.int64)
+        return _Block(
+            np.array(starts, np.int64), np.array(ends, np.int64), fields, lines, lines[:0], lines[:0], lines[:0], cells
+        )
 
     def _note(self, data: bytes, block: _Block, offset: int) -> None:
         import numpy as np
@@ -221,8 +245,27 @@ class _Scan:
         for place in broken[: MOST_PROBLEMS - len(self.rows.broken)]:
             line = self._line + int(np.searchsorted(block.lines, block.starts[place]))
             self.rows.broken.append(BrokenRow(line, int(block.fields[place])))
+        self._judge(data, block, present)
         starts = block.starts[present]
         first = -self.rows.number % STEP
         self._index.write((starts[first::STEP] + offset).astype("<i8").tobytes())
         self.rows.number += len(starts)
         self._line += int(np.searchsorted(block.lines, block.ends[-1], "right"))
+
+    def _judge(self, data: bytes, block: _Block, present: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+        """Have the values seen of the rows that have all their fields."""
+        import numpy as np
+
+        if self._kinds is None:
+            return
+        whole = np.flatnonzero(present & (block.fields == self._width))
+        rows = self.rows.number + np.cumsum(present)[whole] - 1
+        if block.cells is not None:
+            for row, place in zip(rows.tolist(), whole.tolist(), strict=True):
+                self._kinds.see_row(row, block.cells[place])
+            return
+        last = np.cumsum(block.fields - 1)[whole]
+        between = last[:, None] + np.arange(1 - self._width, 0)
+        self._kinds.see(
+            data, rows, block.starts[whole], block.delimiters[between.reshape(-1)], block.quotes, block.enclosed
+        )

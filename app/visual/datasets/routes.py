@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 
+from app.hlink.extracts.rows import Progress
 from app.service import ReadSession, Service, TheService
 from app.uploads import ANY_SIZE
 from app.visual.answers import Answer, Listed, Page, measured
@@ -16,6 +17,7 @@ from app.visual.choices import DATA_SOURCES, DATA_STATUSES, DATA_TYPES, DataSour
 from app.visual.datasets import presets
 from app.visual.datasets import service as data_sets
 from app.visual.datasets.contents import Contents
+from app.visual.datasets.copying import Wanted
 from app.visual.datasets.models import DataSet
 from app.visual.datasets.presets import BY_ID, Preset
 from app.visual.datasets.uploads import Uploads, own
@@ -23,6 +25,8 @@ from app.visual.datasets.wire import (
     FILE,
     Clearing,
     ColumnEntry,
+    CopyEntry,
+    CopyingEntry,
     CsvPage,
     CsvQuery,
     DataSetDetail,
@@ -31,6 +35,7 @@ from app.visual.datasets.wire import (
     DataSetQuery,
     FragmentForm,
     FragmentQuery,
+    NewCopy,
     NewDataSet,
     NextIndex,
     SourceChoice,
@@ -70,6 +75,13 @@ async def running(service: Service) -> AsyncIterator[None]:
 async def create(service: TheService, wanted: NewDataSet) -> Answer[DataSetId]:
     """添加数据集: a preset is there already, and is answered with its id."""
     return Answer(obj=DataSetId(id=await data_sets.create(service.database, wanted)))
+
+
+@router.post("/fromStream")
+async def copy(service: TheService, wanted: NewCopy) -> Answer[DataSetId]:
+    """A data set of rows of a stream job's table (ours): its dataStatus is 4 while they are copied."""
+    uploads: Uploads = service.parts[PART]
+    return Answer(obj=DataSetId(id=await data_sets.copy(uploads, wanted)))
 
 
 @router.get("/list")
@@ -143,13 +155,20 @@ async def detail(service: TheService, session: ReadSession, data_id: _DataId) ->
     if data_set.refusal:
         shown.problems = [data_set.refusal, *shown.problems]
         shown.problem_count += 1
-    if data_set.upload_id is not None:
+    if wanted := Wanted.of(data_set):
+        done = Progress(**(data_set.progress or {}))
+        shown.copying = CopyingEntry(
+            **_copy_entry(wanted), rows=done.rows, size_text=size_text(done.size), share=done.share
+        )
+    elif data_set.upload_id is not None:
         shown.upload = UploadEntry(
             file_name=data_set.upload_name,
             md5=data_set.upload_md5,
             received=await data_sets.fragments_of(session, data_set),
             count=data_set.upload_count,
         )
+    if data_set.origin is not None:
+        shown.origin = CopyEntry(**_copy_entry(Wanted.model_validate(data_set.origin)))
     return Answer(obj=shown)
 
 
@@ -169,6 +188,7 @@ def _preset_entry(preset: Preset) -> DataSetEntry:
         type=DataType.CSV,
         source=DataSource.PRESET,
         preset=preset.name,
+        target=preset.target,
         file_name=f"{preset.name}.csv",
         rows=preset.rows,
     )
@@ -188,11 +208,27 @@ def _entry(data_set: DataSet) -> DataSetEntry:
     )
 
 
+def _copy_entry(wanted: Wanted) -> dict[str, Any]:
+    """The fields of :class:`~app.visual.datasets.wire.CopyEntry`."""
+    return {
+        "table_id": wanted.table_id,
+        "table": wanted.table,
+        "from_time": wanted.from_ms,
+        "to_time": wanted.to_ms,
+        "time_column": wanted.time_column or None,
+        "limit": wanted.most_rows,
+        "columns": list(wanted.columns),
+    }
+
+
 def _reading(contents: Contents) -> dict[str, Any]:
     """The fields of :class:`~app.visual.datasets.wire.Reading`."""
     is_table = contents.rows is not None
     return {
-        "columns": [ColumnEntry(name=column.name, type=column.type) for column in contents.columns],
+        "columns": [
+            ColumnEntry(name=column.name, type=column.type, exception=column.exception or None)
+            for column in contents.columns
+        ],
         "encoding": contents.encoding,
         "delimiter": contents.delimiter if is_table else None,
         "header": contents.header if is_table else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, func, or_
@@ -17,13 +18,14 @@ from app.filters import equal
 from app.settings import Settings
 from app.visual.choices import DataSource, DataType
 from app.visual.datasets import csv_rows, presets
+from app.visual.datasets.column_types import Column
 from app.visual.datasets.contents import READABLE, Contents
-from app.visual.datasets.csv_format import Column
+from app.visual.datasets.copying import Wanted
 from app.visual.datasets.folders import Folders
 from app.visual.datasets.models import DataSet, Fragment
 from app.visual.datasets.presets import BY_ID, BY_NAME, PRESETS, Preset
 from app.visual.datasets.uploads import Uploads, forget_fragments, own
-from app.visual.datasets.wire import DataSetQuery, NewDataSet
+from app.visual.datasets.wire import DataSetQuery, NewCopy, NewDataSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Readable:
     name: str
     kind: DataType
     path: Path
-    """A CSV file, or a zip archive of images (:func:`app.visual.datasets.images.classes_of`)."""
+    """A CSV file, or a zip archive of images (:func:`app.visual.engine.archives.classes_of`)."""
     encoding: str
     """As Python names it, for a table: what the file at ``path`` is read with."""
     delimiter: str
@@ -44,7 +46,8 @@ class Readable:
     digest: str
     """Names the contents: ``md5:...`` or ``preset:...``."""
     rows: int | None
-    preset: str | None = None
+    target: str | None = None
+    """The column that models of it usually predict, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,32 @@ async def create(database: Database, wanted: NewDataSet) -> int:
         data_set = DataSet(name=(wanted.name or "").strip(), type=wanted.type)
         session.add(data_set)
     return data_set.id
+
+
+async def copy(uploads: Uploads, wanted: NewCopy) -> int:
+    """Make a data set of rows of a stream job's table. Its id; the rows are copied from then on.
+
+    Raises:
+        NotFound, InvalidInput: there is no such table, or its rows cannot be copied so.
+    """
+    return await uploads.copy(
+        (wanted.name or "").strip(),
+        Wanted(
+            table_id=wanted.table_id,
+            from_ms=_milliseconds(wanted.from_time),
+            to_ms=_milliseconds(wanted.to_time),
+            most_rows=wanted.limit,
+            columns=tuple(one.strip() for one in wanted.columns or ()),
+            time_column=(wanted.time_column or "").strip(),
+        ),
+    )
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    """Since 1970; without an offset it is UTC."""
+    if moment is None:
+        return None
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 async def page(session: AsyncSession, query: DataSetQuery) -> tuple[list[Preset | DataSet], int]:
@@ -157,13 +186,11 @@ async def readable(session: AsyncSession, settings: Settings, data_id: int) -> R
 
     Raises:
         NotFound, InvalidInput: there is none; it has no whole file yet.
-        Unavailable: it is a preset of a library that is not installed.
+        Unavailable: it is a preset that cannot be made here.
     """
     if preset := BY_ID.get(data_id):
         found = await asyncio.to_thread(presets.prepared, settings, preset)
-        return _readable(
-            data_id, preset.name, DataType.CSV, found.path, found.contents, f"preset:{preset.name}", preset.name
-        )
+        return _readable(data_id, preset.name, DataType.CSV, found.path, found.contents, preset.digest, preset.target)
     data_set = await _whole(session, data_id)
     path, _ = _files(settings, data_set)
     return _readable(
@@ -172,7 +199,7 @@ async def readable(session: AsyncSession, settings: Settings, data_id: int) -> R
 
 
 def _readable(
-    data_id: int, name: str, kind: DataType, path: Path, contents: Contents, digest: str, preset: str | None = None
+    data_id: int, name: str, kind: DataType, path: Path, contents: Contents, digest: str, target: str | None = None
 ) -> Readable:
     return Readable(
         id=data_id,
@@ -185,7 +212,7 @@ def _readable(
         columns=contents.columns,
         digest=digest,
         rows=contents.rows,
-        preset=preset,
+        target=target,
     )
 
 

@@ -1,9 +1,10 @@
-"""The uploads of data sets: fragments in any order, put together once by whoever is first, and looked into.
+"""What comes in to data sets: fragments in any order, and copies of tables; made into files once, and looked into.
 
 What is under way is in the database; files follow it. An upload is written down before its folder is made, a fragment
 when it is on disk. The whole file is made by the holder of a lease (``worker``), so that two last fragments, or two
 replicas, do it once; when its holder dies, the next request after the lease, or :meth:`Uploads.look_after`, does it
-again. A folder that no row names is removed.
+again. A copy of a table is an upload without fragments, whose file a process writes: begun again it has another id, so
+that no two write to one folder. A folder that no row names is removed.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ import hashlib
 import logging
 import secrets
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -28,10 +32,15 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from app.background import repeated
 from app.database import Database, now_ms
 from app.errors import Conflict, DatabaseFailure, HlinkError, InvalidInput, NotFound, Problem, Unavailable
+from app.hlink.extracts.orders import Order
+from app.hlink.extracts.process import Extract, extract
+from app.hlink.extracts.rows import Progress
 from app.ids import new_id
 from app.settings import Settings
 from app.uploads import incoming
+from app.visual.choices import DataType
 from app.visual.datasets.contents import Contents, look_into
+from app.visual.datasets.copying import Wanted
 from app.visual.datasets.folders import Folders, FragmentsGone, UploadFolder, WrongDigest
 from app.visual.datasets.models import DataSet, Fragment
 from app.visual.datasets.presets import BY_ID
@@ -45,7 +54,9 @@ PATIENCE_S = 20.0
 LOOK_AFTER_S = 30.0
 
 _TOGETHER = 2
-"""How many files are put together or looked into at once."""
+"""How many files are put together or looked into at once, and how many tables are copied."""
+_LOOK_S, _PROGRESS_S = 0.5, 2.0
+"""How often it is looked whether a copy is still wanted, and its progress written down."""
 
 Guard = Callable[[AsyncSession, int], Awaitable[str | None]]
 """Who needs a data set, in words (``job 12, which is running``); None when nobody does."""
@@ -57,11 +68,20 @@ class Ended(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to put an upload together."""
+    """The right to make the file of an upload."""
 
     data_id: int
     upload_id: int
     worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A file that is whole, and what is in it."""
+
+    size: int
+    md5: str
+    contents: Contents
 
 
 class Uploads:
@@ -74,6 +94,9 @@ class Uploads:
         self._file_limit = settings.dataset_limit_gib * 1024**3
         self._guards: list[Guard] = []
         self._work: dict[int, asyncio.Task[None]] = {}
+        self._wanted: dict[Claim, threading.Event] = {}
+        """What is made here: cleared when it is not to be made any more."""
+        self._copies = asyncio.Semaphore(_TOGETHER)
         self._over = threading.Event()
         self._threads = ThreadPoolExecutor(_TOGETHER, "data sets")
 
@@ -174,6 +197,26 @@ class Uploads:
         async with self._database.read() as session:
             return await own(session, data_id)
 
+    # Copies
+
+    async def copy(self, name: str, wanted: Wanted) -> int:
+        """Make a data set of rows of a stream job's table, and begin to copy them. Its id.
+
+        Raises:
+            NotFound, InvalidInput: there is no such table, or its rows cannot be copied so.
+        """
+        async with self._database.write() as session:
+            table = (await wanted.order(session, self._file_limit)).name
+            data_set = DataSet(name=name or table, type=DataType.CSV, upload_name=f"{table}.csv", upload_id=new_id())
+            data_set.order = wanted.model_copy(update={"table": table}).model_dump(mode="json")
+            session.add(data_set)
+            await session.flush()
+            assert data_set.upload_id is not None
+            claim = await _claim(session, data_set.id, data_set.upload_id)
+        assert claim is not None
+        self._begin(claim)
+        return data_set.id
+
     # Removal
 
     async def forget(self, data_id: int) -> None:
@@ -182,6 +225,9 @@ class Uploads:
         there = await asyncio.to_thread(self._folders.uploads_of, data_id)
         async with self._database.read() as session:
             found = (await session.exec(_IN_USE.where(DataSet.id == data_id))).first()
+            for claim, ours in self._wanted.items():
+                if claim.data_id == data_id and (found is None or claim.upload_id not in found[1:]):
+                    ours.clear()
             await self._remove_others(session, data_id, there, found)
 
     async def look_after(self, _over: asyncio.Event | None = None) -> None:
@@ -212,6 +258,11 @@ class Uploads:
     async def _upload_of(self, form: FragmentForm) -> UploadFolder | None:
         """The folder of the upload that the fragment belongs to, which is begun if need be; None: it is done."""
         data_set = await self.find(form.data_id)
+        if wanted := Wanted.of(data_set):
+            raise Conflict(
+                f"Data set {data_set.id} is being copied from the table '{wanted.table}': wait until its dataStatus is "
+                f"3, or {_give_up(data_set.id)}"
+            )
         if data_set.upload_id is None:
             async with self._database.write() as session:
                 data_set = await own(session, form.data_id, lock=True)
@@ -280,7 +331,7 @@ class Uploads:
     # The way to the whole file
 
     async def _resume(self, data_id: int, upload_id: int) -> None:
-        """Go on with an upload whose fragments are all there, if nobody does."""
+        """Go on with an upload whose fragments are all there, or begin a copy again, if nobody does."""
         async with self._database.read() as session:
             number, _ = await _number_and_size(session, upload_id)
             data_set = await session.get(DataSet, data_id)
@@ -290,7 +341,7 @@ class Uploads:
         if data_set.worker and data_set.worker_until > now:
             return
         async with self._database.write() as session:
-            claim = await _claim(session, data_id, upload_id)
+            claim = await _claim(session, data_id, upload_id, anew=data_set.order is not None)
         if claim is not None:
             self._begin(claim)
 
@@ -320,7 +371,7 @@ class Uploads:
                 ) from error
 
     async def _make(self, claim: Claim) -> None:
-        ours = threading.Event()
+        ours = self._wanted[claim] = threading.Event()
         ours.set()
         renewing = asyncio.create_task(self._renew(claim, ours), name=f"lease on data set {claim.data_id}")
         try:
@@ -329,9 +380,10 @@ class Uploads:
                 fragments = await _fragments(session, claim.upload_id)
             folder = self._folders.of_upload(claim.data_id, claim.upload_id, data_set.kind)
             try:
-                size, contents = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._put_together, folder, fragments, data_set, ours
-                )
+                if wanted := Wanted.of(data_set):
+                    made = await self._copied(claim, folder, data_set.upload_name, wanted, ours)
+                else:
+                    made = await self._in_thread(self._put_together, folder, fragments, data_set, ours)
             except FragmentsGone as gone:
                 await self._send_again(claim, gone.numbers)
                 raise InvalidInput(
@@ -344,25 +396,85 @@ class Uploads:
             except InvalidInput as refused:
                 await self._drop(claim, refused.message)
                 raise
-            await self._keep(claim, size, contents)
+            await self._keep(claim, made)
         except (Ended, NotFound):
             await self._release(claim, "")
         except OSError as error:
             await self._release(claim, f"The file could not be made: {error.strerror or error}; it is tried again")
             raise
         finally:
+            del self._wanted[claim]
             renewing.cancel()
             await asyncio.wait([renewing])
 
+    def _in_thread(self, work: Callable[..., _Made], *given: object) -> Awaitable[_Made]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+
+    def _go_on(self, ours: threading.Event) -> None:
+        """Raises :class:`Ended` when what is made is not to be made any more."""
+        if self._over.is_set() or not ours.is_set():
+            raise Ended
+
+    async def _copied(
+        self, claim: Claim, folder: UploadFolder, name: str, wanted: Wanted, ours: threading.Event
+    ) -> _Made:
+        async with self._copies:
+            self._go_on(ours)
+            try:
+                async with self._database.read() as session:
+                    order = await wanted.order(session, self._file_limit)
+            except NotFound as gone:  # the table, not the data set
+                raise InvalidInput(gone.message) from None
+            part = await asyncio.to_thread(folder.begin)
+            copied = await self._extract(claim, order, part, ours)
+        await asyncio.to_thread(folder.keep, part)
+
+        def looked_into() -> _Made:
+            contents = look_into(
+                folder.file, name, DataType.CSV, folder.index, lambda: self._go_on(ours), written_here=True
+            )
+            if copied.skipped:
+                said = f"{copied.skipped} messages could not be read and are left out"
+                contents = contents.model_copy(
+                    update={"problems": [said, *contents.problems], "all_problems": contents.all_problems + 1}
+                )
+            return _Made(copied.size, copied.md5, contents)
+
+        return await self._in_thread(looked_into)
+
+    async def _extract(self, claim: Claim, order: Order, part: Path, ours: threading.Event) -> Extract:
+        """Have an order's rows copied for as long as they are wanted, and write down how far that is."""
+        progress = noted = Progress()
+        noted_at = time.monotonic()
+
+        def told(new: Progress) -> None:
+            nonlocal progress
+            progress = new
+
+        copying = asyncio.create_task(extract(order, part, told), name=f"copy to data set {claim.data_id}")
+        try:
+            while not (await asyncio.wait([copying], timeout=_LOOK_S))[0]:
+                self._go_on(ours)
+                if progress != noted and time.monotonic() - noted_at >= _PROGRESS_S:
+                    noted, noted_at = progress, time.monotonic()
+                    if await self._update(claim, progress=asdict(progress)) is False:
+                        ours.clear()
+        finally:
+            copying.cancel()
+            await asyncio.wait([copying])
+        return copying.result()
+
     def _put_together(
         self, folder: UploadFolder, fragments: Sequence[Fragment], data_set: DataSet, ours: threading.Event
-    ) -> tuple[int, Contents]:
+    ) -> _Made:
         def go_on() -> None:
-            if self._over.is_set() or not ours.is_set():
-                raise Ended
+            self._go_on(ours)
+
+        def look(path: Path) -> Contents:
+            return look_into(path, data_set.upload_name, data_set.kind, folder.index, go_on)
 
         try:
-            size = folder.put_together(fragments, data_set.upload_md5, go_on)
+            size, contents = folder.put_together(fragments, data_set.upload_md5, go_on, look)
         except WrongDigest as wrong:
             raise InvalidInput(
                 Problem(
@@ -372,34 +484,36 @@ class Uploads:
                     remedy="send the file again",
                 )
             ) from None
-        return size, look_into(folder.file, data_set.upload_name, data_set.kind, folder.index, go_on)
+        return _Made(size, data_set.upload_md5, contents)
 
     async def _renew(self, claim: Claim, ours: threading.Event) -> None:
         while True:
             await asyncio.sleep(LEASE_S / 3)
-            try:
-                async with self._database.write() as session:
-                    renewed = await session.exec(
-                        update(DataSet)
-                        .where(*_held(claim))
-                        .values(worker_until=now_ms() + int(LEASE_S * 1000))
-                        .execution_options(synchronize_session=False)
-                    )
-            except (SQLAlchemyError, DatabaseFailure) as error:
-                logger.warning("the lease on data set %s was not renewed: %s", claim.data_id, type(error).__name__)
-                continue
-            if renewed.rowcount == 0:
+            if await self._update(claim, worker_until=now_ms() + int(LEASE_S * 1000)) is False:
                 ours.clear()
                 return
 
-    async def _keep(self, claim: Claim, size: int, contents: Contents) -> None:
+    async def _update(self, claim: Claim, **values: Any) -> bool | None:
+        """Change the row of what is made here; False when it is not ours any more, None when that is not known."""
+        try:
+            async with self._database.write() as session:
+                updated = await session.exec(
+                    update(DataSet).where(*_held(claim)).values(**values).execution_options(synchronize_session=False)
+                )
+        except (SQLAlchemyError, DatabaseFailure) as error:
+            logger.warning("data set %s was not written to: %s", claim.data_id, type(error).__name__)
+            return None
+        return bool(updated.rowcount)
+
+    async def _keep(self, claim: Claim, made: _Made) -> None:
         async with self._database.write() as session:
             data_set = await _ours(session, claim)
             if data_set is None:
                 raise Ended
-            data_set.kept_id, data_set.md5 = claim.upload_id, data_set.upload_md5
-            data_set.file_name, data_set.size = data_set.upload_name, size
-            data_set.stored_contents = contents.model_dump(mode="json")
+            data_set.kept_id, data_set.md5 = claim.upload_id, made.md5
+            data_set.file_name, data_set.size = data_set.upload_name, made.size
+            data_set.stored_contents = made.contents.model_dump(mode="json")
+            data_set.origin = data_set.order
             data_set.forget_upload()
             session.add(data_set)
             await forget_fragments(session, claim.upload_id)
@@ -467,9 +581,9 @@ async def _number_and_size(session: AsyncSession, upload_id: int) -> tuple[int, 
     return int(number), int(size)
 
 
-async def _claim(session: AsyncSession, data_id: int, upload_id: int) -> Claim | None:
-    """The right to put the upload together, if nobody has it."""
-    claim = Claim(data_id, upload_id, secrets.token_hex(16))
+async def _claim(session: AsyncSession, data_id: int, upload_id: int, *, anew: bool = False) -> Claim | None:
+    """The right to make the file of an upload, if nobody has it; ``anew``: under another id."""
+    claim = Claim(data_id, new_id() if anew else upload_id, secrets.token_hex(16))
     taken = await session.exec(
         update(DataSet)
         .where(
@@ -478,7 +592,7 @@ async def _claim(session: AsyncSession, data_id: int, upload_id: int) -> Claim |
             col(DataSet.del_flag) == 1,
             or_(col(DataSet.worker) == "", col(DataSet.worker_until) <= now_ms()),
         )
-        .values(worker=claim.worker, worker_until=now_ms() + int(LEASE_S * 1000))
+        .values(upload_id=claim.upload_id, worker=claim.worker, worker_until=now_ms() + int(LEASE_S * 1000))
         .execution_options(synchronize_session=False)
     )
     return claim if taken.rowcount else None

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.visual.answers import Page, Paging
 from app.visual.choices import DataSource, DataStatus, DataType
+from app.visual.datasets.csv_format import MOST_COLUMNS
 from app.wire import Int32, Int64, OptionalDateTime, OptionalInt32, OptionalInt64, OptionalText, Text, TextFilter, Wire
 
 FILE = "file"
@@ -52,6 +53,54 @@ class NewDataSet(Wire):
     preset: OptionalText = Field(None, description="ours; which preset: iris without it")
 
 
+class NewCopy(Wire):
+    """A data set of rows of a stream job's table (ours)."""
+
+    name: Annotated[OptionalText, Field(max_length=200)] = Field(
+        None, alias="dataName", description="the table's name without it"
+    )
+    table_id: Int64 = Field(
+        alias="tableId", description="of /ds/list: a table of PostgreSQL or a topic of Kafka, whatever its role"
+    )
+    from_time: OptionalDateTime = Field(
+        None, alias="fromTime", description="ISO 8601 (UTC without an offset) or epoch milliseconds; inclusive"
+    )
+    to_time: OptionalDateTime = Field(
+        None, alias="toTime", description="exclusive; without it, what there is when the copy begins"
+    )
+    time_column: OptionalText = Field(
+        None,
+        alias="timeColumn",
+        description="of a database's table: the column that the times are of; needed where it has several",
+    )
+    limit: Annotated[OptionalInt64, Field(ge=1)] = Field(None, description="the most rows, in no order")
+    columns: list[Text] | None = Field(
+        None,
+        max_length=MOST_COLUMNS,
+        description="all without any; a field of a nested column is column.field",
+    )
+
+
+class CopyEntry(Wire):
+    """What a data set is, or was, copied from (ours)."""
+
+    table_id: Int64 = Field(alias="tableId")
+    table: Text = Field(alias="tableName")
+    from_time: OptionalDateTime = Field(None, alias="fromTime")
+    to_time: OptionalDateTime = Field(None, alias="toTime")
+    time_column: OptionalText = Field(None, alias="timeColumn")
+    limit: OptionalInt64 = None
+    columns: list[Text] = Field(default_factory=list)
+
+
+class CopyingEntry(CopyEntry):
+    """A copy under way (ours)."""
+
+    rows: Int64 = Field(0, description="that were copied by now")
+    size_text: Text = Field("0 B", alias="dataSize")
+    share: float | None = Field(None, description="of all there is to copy, from 0 to 1; null: nobody knows")
+
+
 class DataSetId(Wire):
     """The id of a data set."""
 
@@ -67,10 +116,13 @@ class Clearing(DataSetId):
 
 
 class ColumnEntry(Wire):
-    """A column; its type is told from the first rows: int, float, bool, date, text."""
+    """A column; its type is told from all rows: int, float, bool, date, text."""
 
     name: Text
     type: Text
+    exception: OptionalText = Field(
+        None, description="of a text whose first values are of another type: the first row whose value is not"
+    )
 
 
 class UploadEntry(Wire):
@@ -92,6 +144,7 @@ class DataSetEntry(Wire):
     type: DataType = Field(alias="dataType", description="1 images, 2 CSV")
     source: DataSource = Field(alias="dataSource", description="0 preset, 1 somebody's own")
     preset: OptionalText = Field(None, description="ours")
+    target: OptionalText = Field(None, description="ours; of a preset: the column that models of it are to predict")
     file_name: OptionalText = Field(None, alias="fileName", description="ours; of the whole file")
     rows: OptionalInt64 = Field(None, description="ours; of a table, without its header")
     created_at: OptionalDateTime = Field(None, alias="createTime", description="ours")
@@ -114,6 +167,8 @@ class DataSetDetail(DataSetEntry, Reading):
     md5: OptionalText = Field(None, alias="fileMd5", description="ours; of the whole file")
     classes: dict[str, int] | None = Field(None, description="ours; of a set of images: class -> images")
     upload: UploadEntry | None = None
+    copying: CopyingEntry | None = Field(None, alias="copy")
+    origin: CopyEntry | None = Field(None, description="ours; what the whole file was copied from")
 
 
 class DataSetQuery(Paging):

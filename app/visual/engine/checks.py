@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api import types
+from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.multiclass import type_of_target
 
+from app.visual.engine.images import is_image
 from app.visual.engine.values import NodeFailure, Table
 
 MOST_NAMED = 8
@@ -49,8 +51,9 @@ def feature_columns(table: Table, names: Sequence[str]) -> list[str]:
 
 
 def needed_by(fitted: Any) -> list[str]:
-    """The columns that a fitted ColumnTransformer takes: those that it leaves out may be missing."""
-    dropped = [names for _, one, names in fitted.transformers_ if isinstance(one, str) and one == "drop"]
+    """The columns that a fitted transformer takes: those that a ColumnTransformer leaves out may be missing."""
+    parts = getattr(fitted, "transformers_", ())
+    dropped = [names for _, one, names in parts if isinstance(one, str) and one == "drop"]
     return [str(name) for name in fitted.feature_names_in_ if not any(name in names for names in dropped)]
 
 
@@ -65,12 +68,27 @@ def number_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def text_columns(frame: pd.DataFrame) -> list[str]:
-    """The columns of categories: neither numbers nor times."""
+    """The columns of categories: neither numbers nor times nor images."""
     return [
         str(name)
         for name in frame.columns
-        if not is_number(frame[name]) and not types.is_datetime64_any_dtype(frame[name])
+        if not is_number(frame[name]) and not types.is_datetime64_any_dtype(frame[name]) and not is_image(frame[name])
     ]
+
+
+def image_columns(frame: pd.DataFrame) -> list[str]:
+    """The columns of images."""
+    return [str(name) for name in frame.columns if is_image(frame[name])]
+
+
+def only_images(features: pd.DataFrame) -> None:
+    """Whether there is one column, of images, each of which is there."""
+    if len(features.columns) > 1:
+        raise NodeFailure(
+            f"A network takes images or numbers, not both: leave out what is beside {named(image_columns(features))}"
+        )
+    if missing := int(features.iloc[:, 0].isna().sum()):
+        raise NodeFailure(f"{missing} rows have no image: drop the rows that miss it")
 
 
 def takes(estimator: Any, features: pd.DataFrame) -> None:
@@ -79,6 +97,11 @@ def takes(estimator: Any, features: pd.DataFrame) -> None:
         raise NodeFailure("The table has no column beside the target: there is nothing to learn from")
     if not len(features):
         raise NodeFailure("The table has no rows: look at what the nodes before it leave over")
+    if getattr(estimator, "takes_images", False) and image_columns(features):
+        only_images(features)
+        return
+    if isinstance(estimator, Pipeline):
+        return  # it prepares the rows itself
     are_numbers(features)
     most = MOST_ROWS.get(type(estimator).__name__)
     if most is not None and len(features) > most:
@@ -105,6 +128,8 @@ def takes(estimator: Any, features: pd.DataFrame) -> None:
 
 def are_numbers(features: pd.DataFrame) -> None:
     """Whether all columns can be computed with."""
+    if images := image_columns(features):
+        raise NodeFailure(f"{named(images)} has images, which only networks can learn from: use frameId 4 or 2")
     if texts := text_columns(features):
         filled = features[texts[0]].dropna()
         example = f" (such as {filled.iloc[0]!r})" if len(filled) else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv as rows_of_text
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 import pyarrow as pa
@@ -16,8 +17,10 @@ _SHOWN = 60
 """So much of a broken line is shown."""
 
 
-def read(path: str, encoding: str = "utf-8", delimiter: str = ",", header: bool = True) -> pd.DataFrame:
-    """All rows. Without a header columns are called column_1, column_2, ... Raises :class:`NodeFailure`."""
+def read(
+    path: str, encoding: str = "utf-8", delimiter: str = ",", header: bool = True, names: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """All rows. ``names`` are the columns', in place of those that a header gives. Raises :class:`NodeFailure`."""
     encoding = _known(encoding)
     try:
         table = csv.read_csv(
@@ -26,7 +29,7 @@ def read(path: str, encoding: str = "utf-8", delimiter: str = ",", header: bool 
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=csv.ConvertOptions(strings_can_be_null=True, timestamp_parsers=[csv.ISO8601]),
         )
-        names = _names(table.column_names, header)
+        called = list(names) if names is not None else _names(table.column_names, header)
     except FileNotFoundError:
         raise NodeFailure("The data set's file is gone: upload it again") from None
     except UnicodeDecodeError as error:
@@ -35,7 +38,11 @@ def read(path: str, encoding: str = "utf-8", delimiter: str = ",", header: bool 
         raise NodeFailure(_broken(path, encoding, delimiter, str(error))) from error
     if any(pa.types.is_binary(kind) for kind in table.schema.types):
         raise NodeFailure(_not_in(path, encoding))
-    return _frame(table.rename_columns(names))
+    if len(called) != table.num_columns:
+        raise NodeFailure(
+            f"The file has {table.num_columns} columns, and had {len(called)} when it was uploaded: upload it again"
+        )
+    return _frame(table.rename_columns(called))
 
 
 def _known(encoding: str) -> str:

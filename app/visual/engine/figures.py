@@ -7,7 +7,8 @@ ours.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,28 @@ Values = Any
 
 
 class Figures:
-    """The figures of one output port, in the order in which they were made; kept on disk as they come."""
+    """The figures of one output port, in the order in which they were made; kept on disk as they come.
 
-    def __init__(self, path: Path) -> None:
+    :param path: the file; None for figures that nobody is to see.
+    """
+
+    def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._replacing = False
         self.all: list[dict[str, Any]] = []
+
+    @contextmanager
+    def replaced(self) -> Iterator[None]:
+        """What is drawn within takes the place of all that was drawn before, at once."""
+        before, self.all, self._replacing = self.all, [], True
+        try:
+            yield
+        except BaseException:
+            self.all = before
+            raise
+        finally:
+            self._replacing = False
+        self._write()
 
     def curve(self, title: str, x: Values, y: Values, x_label: str, y_label: str) -> None:
         """One line."""
@@ -66,8 +84,26 @@ class Figures:
 
     def _add(self, front: str, data: dict[str, Any]) -> None:
         self.all.append({"data": data, "front": front})
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(self._path, self.all)
+        if not self._replacing:
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._path, self.all)
+
+
+def scores(figures: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metric -> value, out of tables with the columns ``metric`` and ``value``, or ``mean`` over several trials."""
+    found: dict[str, float] = {}
+    for one in figures:
+        data = one["data"]
+        if one["front"] != "table" or "metric" not in data:
+            continue
+        for name, value in zip(data["metric"], data.get("value", data.get("mean", ())), strict=False):
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                found.setdefault(str(name), value)
+    return found
 
 
 def _plain(values: Values) -> list[Any]:

@@ -10,18 +10,31 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 PLAN = "plan.json"
 NODES = "nodes"
 FIGURES, STATISTIC = "figures.json", "statistic.json"
 """Of a port: what is drawn of it, and what is known of its columns."""
+TABLE, ABOUT = "table.arrow", "about.json"
+"""Of a port: its rows where it is a table, and what else is known of its value."""
+DRAWING = "graph.json"
+"""Of a port that brings out a graph (:class:`Drawing`)."""
 PARTIAL = "partial"
-"""The folder, beside the nodes', of figures that grow while their node runs: ``<node>/<port>.json``."""
+"""The folder, beside the nodes', of the run's own figures, which grow while their node runs: ``<node>/<port>.json``.
+
+They stay when what the node brought out is not kept any more.
+"""
+OWN_FILE, OWN_NAME, OWN_OUTPUTS = "own.file", "own.name", "own.outputs"
+"""How a step is told of somebody's own code: its file, what that was called, its output ports and their types.
+
+They stand among parameters, none of which has a dot in its name.
+"""
 
 
 class NodeState(StrEnum):
@@ -41,7 +54,7 @@ class Step:
 
     id: int
     name: str
-    """For people, in messages."""
+    """For people, in messages; in quotes where it needs them."""
     component: str
     version: int
     step: str
@@ -96,6 +109,8 @@ class Progress:
     ended_at: int | None = None
     reused: bool = False
     """Whether an earlier run had done the same."""
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Port -> metric -> value: what its figures say in single numbers."""
 
     def write(self, folder: Path, node: int) -> None:
         """Leave it in a run's folder."""
@@ -112,8 +127,58 @@ class Progress:
         return cls(**{**found, "state": NodeState(found["state"])})
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A node of a graph that a node brought out."""
+
+    name: str
+    """What the others call it."""
+    component: str
+    parameters: Mapping[str, Any]
+    inputs: Mapping[str, tuple[str, str]]
+    """Input port -> node and output port that it is tied to; :data:`Drawing.INPUT` stands for what is around it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A graph that a node brought out, for people to go on with: nodes in an order in which they can be run.
+
+    Where they leave something to chance, they say their seed.
+    """
+
+    INPUT: ClassVar[str] = ""
+    """In place of a node: what is tied to the input of the node that brought the graph out."""
+
+    nodes: Sequence[Drawn]
+
+    def write(self, folder: Path) -> None:
+        """Leave it in a port's folder."""
+        write_json(folder / DRAWING, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Drawing:
+        """The drawing of a port's folder. Raises ``FileNotFoundError``."""
+        found = json.loads((folder / DRAWING).read_bytes())
+        nodes = [
+            Drawn(**{**one, "inputs": {port: (node, out) for port, (node, out) in one["inputs"].items()}})
+            for one in found["nodes"]
+        ]
+        return cls(nodes)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a file that is seen whole or not at all."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     beside.write_text(json.dumps(value, ensure_ascii=False))
     os.replace(beside, path)
+
+
+def copy_figures(source: Path, target: Path) -> None:
+    """Copy one port's figures to a file that is seen whole or not at all; nothing where there are none."""
+    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, beside)
+    except FileNotFoundError:
+        return
+    os.replace(beside, target)

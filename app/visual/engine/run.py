@@ -7,6 +7,7 @@ nothing itself, so that there is nothing that a fork could break.
 from __future__ import annotations
 
 import contextlib
+import gc
 import graphlib
 import hashlib
 import importlib.metadata
@@ -25,14 +26,25 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
-from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Plan, Progress, Step, write_json
+from app.visual.engine.figures import scores
+from app.visual.engine.plan import (
+    FIGURES,
+    PARTIAL,
+    STATISTIC,
+    NodeState,
+    Plan,
+    Progress,
+    Step,
+    copy_figures,
+    write_json,
+)
 
 DONE = "done.json"
 """In a folder of outputs: it is whole. Its time of change is when it was last used."""
 REASON = "reason"
 """In a run's folder: why it failed, for people."""
 
-_LIBRARIES = ("scikit-learn", "pandas", "numpy")
+_LIBRARIES = ("scikit-learn", "pandas", "numpy", "torch", "keras", "tensorflow-cpu", "tensorflow")
 
 log = logging.getLogger("engine")
 
@@ -41,6 +53,7 @@ def run(folder: Path) -> int:
     """Carry out a run's plan; 0 only if every node succeeded."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     plan = Plan.read(folder)
+    log.info("Nodes: %d, at a time: %d, in process %d", len(plan.steps), plan.processors, os.getpid())
     # Each node computes on one processor: as many nodes run at once as there are processors.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     return _Engine(folder, plan).run()
@@ -56,7 +69,7 @@ class _Engine:
         self._progress: dict[int, Progress] = {}
         self._running: dict[int, ForkProcess] = {}
         self._imported = False
-        self._versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        self._versions = {name: version for name in _LIBRARIES if (version := _version(name))}
 
     def run(self) -> int:
         needs = {step.id: {node for node, _ in step.inputs.values()} for step in self._plan.steps}
@@ -84,15 +97,17 @@ class _Engine:
         before = {source: self._progress[source].state for source, _ in step.inputs.values()}
         if broken := [source for source, state in before.items() if state is not NodeState.SUCCEEDED]:
             name = self._steps[broken[0]].name
-            self._note(node, Progress(NodeState.STOPPED, reason=f"It needs what '{name}' brings out"))
+            self._note(node, Progress(NodeState.STOPPED, reason=f"It needs what {name} brings out"))
             return True
         key = self._keys[node] = self._key(step)
         if node not in self._plan.anew and self._is_there(key):
             log.info("%s: as before, nothing to do", step.name)
             now = _now_ms()
-            self._note(node, Progress(NodeState.SUCCEEDED, key, began_at=now, ended_at=now, reused=True))
+            for port in step.outputs:
+                copy_figures(self._outputs / key / port / FIGURES, self._figures_of(node, port))
+            told = self._scores(step)
+            self._note(node, Progress(NodeState.SUCCEEDED, key, began_at=now, ended_at=now, reused=True, scores=told))
             return True
-        log.info("%s: begins", step.name)
         began_at = _now_ms()
         self._note(node, Progress(NodeState.RUNNING, key, began_at=began_at))
         if not self._imported:
@@ -116,22 +131,36 @@ class _Engine:
     def _close(self, node: int, exit_code: int) -> None:
         step, begun = self._steps[node], self._progress[node]
         told = self._folder / PARTIAL / str(node) / REASON
-        if exit_code == 0:
+        # What it has brought out counts, not what it says: a library may end a process as if all were well.
+        if exit_code == 0 and begun.key is not None and self._is_there(begun.key):
             log.info("%s: done", step.name)
-            state, reason = NodeState.SUCCEEDED, None
-        else:
-            state, reason = NodeState.FAILED, f"It was ended by signal {-exit_code}" if exit_code < 0 else None
+            done = Progress(NodeState.SUCCEEDED, begun.key, None, begun.began_at, _now_ms(), scores=self._scores(step))
+            self._note(node, done)
+            return
+        reason = f"It was ended by signal {-exit_code}" if exit_code < 0 else "Its process ended before it was done"
+        with contextlib.suppress(FileNotFoundError):
+            reason = told.read_text()
+        log.error("%s: %s", step.name, reason)
+        self._note(node, Progress(NodeState.FAILED, begun.key, reason, begun.began_at, _now_ms()))
+
+    def _figures_of(self, node: int, port: str) -> Path:
+        return self._folder / PARTIAL / str(node) / f"{port}.json"
+
+    def _scores(self, step: Step) -> dict[str, dict[str, float]]:
+        """What a node's figures say in single numbers, by port."""
+        found = {}
+        for port in step.outputs:
             with contextlib.suppress(FileNotFoundError):
-                reason = told.read_text()
-            log.error("%s: %s", step.name, reason)
-        self._note(node, Progress(state, begun.key, reason, begun.began_at, _now_ms()))
+                if told := scores(json.loads(self._figures_of(step.id, port).read_bytes())):
+                    found[port] = told
+        return found
 
     def _note(self, node: int, progress: Progress) -> None:
         self._progress[node] = progress
         progress.write(self._folder, node)
 
     def _say_why(self, failed: list[int]) -> None:
-        said = [f"'{self._steps[node].name}': {self._progress[node].reason}" for node in failed]
+        said = [f"{self._steps[node].name}: {self._progress[node].reason}" for node in failed]
         (self._folder / REASON).write_text("\n".join(said))
 
     def _key(self, step: Step) -> str:
@@ -158,6 +187,7 @@ class _Engine:
     # In a process of the node's own
 
     def _carry_out(self, step: Step, key: str) -> None:
+        log.info("%s: begins, in process %d", step.name, os.getpid())
         own = self._folder / PARTIAL / str(step.id)
         own.mkdir(parents=True, exist_ok=True)
         unfinished = self._outputs / f".{key}.{secrets.token_hex(4)}"
@@ -183,7 +213,8 @@ class _Engine:
             return figures.setdefault(port, Figures(own / f"{port}.json"))
 
         began = time.monotonic()
-        task = steps.Task(step.name, step.of, {**step.parameters, **step.source}, inputs, self._plan.seed, figures_of)
+        given = {**step.parameters, **step.source}
+        task = steps.Task(step.name, step.of, given, inputs, self._plan.seed, figures_of, self._plan.processors, own)
         brought: Mapping[str, Any] = steps.step(step.step)(task)
         for port in step.outputs:
             (folder / port).mkdir()
@@ -208,6 +239,9 @@ class _Engine:
 
 def _import_libraries(steps_to_run: Sequence[Step]) -> None:
     """All that the nodes need, once, before the first fork: what is lacking is told by the node that needs it."""
+    # Modules are never garbage. Looked for among them, they would be looked at again and again while they are read,
+    # and be copied by each node that looks at them.
+    gc.disable()
     import skops.io  # noqa: F401
 
     from app.visual.engine import statistics, steps, values  # noqa: F401
@@ -217,6 +251,15 @@ def _import_libraries(steps_to_run: Sequence[Step]) -> None:
             steps.step(one.step)
             if one.of is not None:
                 steps.library_class(one.of)
+    gc.freeze()
+    gc.enable()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _why(error: Exception) -> str:

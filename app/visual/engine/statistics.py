@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from app.visual.engine import images
+
 _BINS = 20
 _SHOWN_VALUES = 20
 _QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -28,6 +30,8 @@ def _of_column(name: str, column: pd.Series) -> dict[str, Any]:
         "missing": len(column) - len(there),
         "distinct": int(there.nunique()),
     }
+    if images.is_image(column):
+        return known | {"type": "image"}
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
         values = there.to_numpy(dtype=float)
         finite = values[np.isfinite(values)]

@@ -1,19 +1,27 @@
-"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles."""
+"""What flows between nodes, and how it is kept on disk: tables as Arrow, models as skops; never as pickles.
+
+Estimators that are networks keep themselves: as a description and as safetensors. Graphs that nodes bring out are JSON,
+which the service reads too (:class:`app.visual.engine.plan.Drawing`).
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import feather
 
-_TABLE, _ABOUT, _MODEL = "table.arrow", "about.json", "model.skops"
+from app.visual.engine.networks import Network
+from app.visual.engine.plan import ABOUT, TABLE, Drawing
+
+_MODEL = "model.skops"
 
 
 class NodeFailure(Exception):
@@ -85,7 +93,15 @@ class Model:
         return Pipeline([*self.preparation, ("model", self.estimator)])
 
 
-Value = Table | Model
+Value = Table | Model | Network | Drawing
+
+
+@runtime_checkable
+class KeepsItself(Protocol):
+    """An estimator that knows how it is kept on disk; its class has ``restore(folder)``, which reads it."""
+
+    def keep(self, folder: Path) -> None:
+        """Write it into a folder, which exists."""
 
 
 def types_of(frame: pd.DataFrame) -> dict[str, str]:
@@ -95,10 +111,16 @@ def types_of(frame: pd.DataFrame) -> dict[str, str]:
 
 def save(value: Value, folder: Path) -> None:
     """Keep a value in a folder, which exists."""
-    if isinstance(value, Table):
-        _save_frame(value.frame, folder / _TABLE)
-        about: dict[str, Any] = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
-        kept: Any = list(value.preparation)
+    kept: Any = None
+    if isinstance(value, Drawing):
+        about: dict[str, Any] = {"kind": "graph"}
+        value.write(folder)
+    elif isinstance(value, Network):
+        about = {"kind": "network", "network": value.to_json()}
+    elif isinstance(value, Table):
+        _save_frame(value.frame, folder / TABLE)
+        about = {"kind": "table", "target": value.target, "columns": dict(value.columns)}
+        kept = list(value.preparation)
     else:
         about = {
             "kind": "model",
@@ -108,34 +130,58 @@ def save(value: Value, folder: Path) -> None:
             "columns": dict(value.columns),
         }
         kept = {"estimator": value.estimator, "preparation": list(value.preparation)}
+        if isinstance(value.estimator, KeepsItself):
+            value.estimator.keep(folder)
+            kind = type(value.estimator)
+            about["restored_by"] = f"{kind.__module__}.{kind.__name__}"
+            kept["estimator"] = None
     if kept:
         import skops.io
 
         skops.io.dump(kept, folder / _MODEL)
-    (folder / _ABOUT).write_text(json.dumps(about, ensure_ascii=False))
+    (folder / ABOUT).write_text(json.dumps(about, ensure_ascii=False))
 
 
 def load(folder: Path) -> Value:
     """A value that was kept. Raises :class:`NodeFailure` where none was."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text())
     except FileNotFoundError:
         raise NodeFailure(
             f"Nothing came out of the port '{folder.name}' that this node is tied to: "
             f"tie the input '{folder.name}' of the node before, too"
         ) from None
+    kind = about.pop("kind")
+    if kind == "graph":
+        return Drawing.read(folder)
+    if kind == "network":
+        return Network.from_json(about["network"])
+    restored_by = about.pop("restored_by", None)
     kept: Any = _load_model(folder / _MODEL) if (folder / _MODEL).exists() else []
-    if about.pop("kind") == "table":
-        frame = missing_as_nan(feather.read_feather(folder / _TABLE))
+    if kind == "table":
+        frame = missing_as_nan(feather.read_feather(folder / TABLE))
         return Table(frame, preparation=[tuple(one) for one in kept], **about)
-    return Model(kept["estimator"], preparation=[tuple(one) for one in kept["preparation"]], **about)
+    estimator = kept["estimator"] if restored_by is None else _restored(restored_by, folder)
+    return Model(estimator, preparation=[tuple(one) for one in kept["preparation"]], **about)
+
+
+def _restored(name: str, folder: Path) -> Any:
+    module, _, kind = name.rpartition(".")
+    try:
+        kept = getattr(importlib.import_module(module), kind)
+    except ModuleNotFoundError as error:
+        raise NodeFailure(
+            f"The model is a network that computes with {error.name}, which this experiment has not: "
+            f"use it in an experiment of its own framework"
+        ) from error
+    return kept.restore(folder)
 
 
 def some_rows(folder: Path, count: int) -> Table | None:
     """Some rows of a table that was kept, from all over it, without its preparation; None where it is gone."""
     try:
-        about = json.loads((folder / _ABOUT).read_text())
-        with pa.memory_map(str(folder / _TABLE)) as file, pa.ipc.open_file(file) as kept:
+        about = json.loads((folder / ABOUT).read_text())
+        with pa.memory_map(str(folder / TABLE)) as file, pa.ipc.open_file(file) as kept:
             # A batch at a time: what was kept may be larger than memory.
             batches = sorted({round(one) for one in np.linspace(0, kept.num_record_batches - 1, 4)})
             share = max(1, count // len(batches))
@@ -167,8 +213,8 @@ def missing_as_nan(frame: pd.DataFrame) -> pd.DataFrame:
 def _save_frame(frame: pd.DataFrame, path: Path) -> None:
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise NodeFailure(f"A column has values of several types: {error}") from error
+    except pa.ArrowException as error:
+        raise NodeFailure(f"A column has values of several types, or of one that cannot be kept: {error}") from error
     feather.write_feather(table, str(path), compression="lz4")
 
 

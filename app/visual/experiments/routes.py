@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query
 
 from app.errors import InvalidInput, Problem
-from app.service import ReadSession, WriteSession
+from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, Listed, Page, measured
-from app.visual.catalogue import Component, Framework, Parameter, PortType, attributes, catalogue
+from app.visual.catalogue import Framework, PortType, attributes
 from app.visual.choices import LEARNINGS, PATTERNS, STATUSES
+from app.visual.components import as_published
 from app.visual.experiments import service as experiments
 from app.visual.experiments.service import Found
 from app.visual.experiments.wire import (
@@ -27,6 +28,7 @@ from app.visual.experiments.wire import (
     StatusChoice,
     framework_choices,
 )
+from app.visual.own import service as own
 from app.visual.runs import status_of
 from app.wire import Int64, OptionalInt32
 
@@ -37,9 +39,9 @@ ExperimentPath = Annotated[Int64, Path(alias="expId")]
 
 
 @router.get("/component/structure", tags=["组件管理"])
-async def structure(framework: TheFramework) -> Answer[list[dict[str, Any]]]:
+async def structure(session: ReadSession, framework: TheFramework) -> Answer[list[dict[str, Any]]]:
     """获取组件结构: the components by stage and group, with all that the page needs to draw them."""
-    known = catalogue(framework)
+    known = await own.known(session, framework)
     return Answer(
         obj=[
             {
@@ -52,7 +54,7 @@ async def structure(framework: TheFramework) -> Answer[list[dict[str, Any]]]:
                         "desc": group.label.zh,
                         "descEn": group.label.en,
                         "operators": [
-                            _operator(one)
+                            as_published(one)
                             for one in known.components
                             if (one.stage, one.group) == (stage.name, group.name)
                         ],
@@ -85,10 +87,11 @@ async def attribute(
 
 @router.get("/framework/list", tags=["框架管理"])
 async def frameworks(
+    service: TheService,
     learning: Annotated[OptionalInt32, Query(alias="learnType")] = None,
 ) -> Answer[Listed[FrameworkChoice]]:
     """获取框架列表."""
-    return Answer(obj=Listed(data=framework_choices(learning)))
+    return Answer(obj=Listed(data=await framework_choices(service.settings, learning)))
 
 
 @router.get("/experiment/pattern/list", tags=["实验管理"])
@@ -159,35 +162,4 @@ def _entry(found: Found) -> dict[str, Any]:
         "status": status_of(found.run),
         "description": experiment.description,
         "created_at": experiment.create_time,
-    }
-
-
-def _operator(component: Component) -> dict[str, Any]:
-    return {
-        "uuid": component.uuid,
-        "clazzname": component.name,
-        "desc": component.label.zh,
-        "descEn": component.label.en,
-        "ports": {
-            "in": [{"name": port.name, "dtype": port.type, "optional": port.optional} for port in component.inputs],
-            "out": [{"name": port.name, "dtype": port.type} for port in component.outputs],
-        },
-        "params": [_parameter(one) for one in component.parameters],
-    }
-
-
-def _parameter(parameter: Parameter) -> dict[str, Any]:
-    return {
-        "name": parameter.name,
-        "hint": parameter.hint,
-        "desc": parameter.label.zh,
-        "descEn": parameter.label.en,
-        "ptype": parameter.type,
-        "default": parameter.default,
-        "is_required": parameter.required,
-        "front": parameter.control,
-        "choice": parameter.choices,
-        "item_type": parameter.item_type,
-        "min_val": parameter.minimum,
-        "max_val": parameter.maximum,
     }

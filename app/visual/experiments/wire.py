@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from app.settings import Settings
 from app.visual.answers import Paging
 from app.visual.catalogue import Framework
 from app.visual.choices import FRAMEWORKS, Learning, Pattern, Status
@@ -111,10 +112,11 @@ class ExperimentView(ExperimentEntry):
     modified_at: DateTime = Field(alias="updateTime")
 
 
-def framework_choices(learning: int | None) -> list[FrameworkChoice]:
+async def framework_choices(settings: Settings, learning: int | None) -> list[FrameworkChoice]:
     """The frameworks, or those of one way to learn."""
+    wanted = {code: name for code, (name, kind) in FRAMEWORKS.items() if learning is None or kind == learning}
+    lacks = {code: await lacking(settings, code) for code in wanted}
     return [
-        FrameworkChoice(code=code, name=name, available=lacking(code) is None, remedy=lacking(code))
-        for code, (name, kind) in FRAMEWORKS.items()
-        if learning is None or kind == learning
+        FrameworkChoice(code=code, name=name, available=lacks[code] is None, remedy=lacks[code])
+        for code, name in wanted.items()
     ]

@@ -1,4 +1,4 @@
-"""What can be taken away: models as files, written by a process of its own."""
+"""What can be taken away: models, tables and graphs as files, read and written by processes of the engine's."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from typing import Any
 
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
-from app.visual.catalogue import PortType
+from app.visual.catalogue import Framework, PortType
+from app.visual.datasets.presets import BY_ID
 from app.visual.datasets.service import Readable
+from app.visual.engine.plan import ABOUT
+from app.visual.frameworks import OWN, command, lacking
 from app.visual.jobs import running
 from app.visual.jobs.graph import Ready
-from app.visual.jobs.wire import ModelFormat, ModelQuery, ScriptQuery
+from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
 
 _REFUSED = 3
 """The exit status of an engine's process that says why it cannot be done."""
 _VERSION = 1
 """Part of the files' names: raise it when they are written otherwise."""
+EXPORTED = f"exported-{_VERSION}"
+"""How the files beside an output begin that were written for use elsewhere."""
 _WITHIN_S = 120.0
 
 
@@ -34,25 +39,31 @@ async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Pat
         InvalidInput: what comes out there is something else, or cannot be had in this format.
         Unavailable: it could not be written.
     """
-    port = await running.port_of(service, query)
-    if port.type is not kind:
-        raise InvalidInput(
-            Problem(
-                f"what comes out at '{port.name}' is of type {port.type}, not {kind}",
-                field="portName",
-                remedy="name another port, or ask for the other download",
-            )
-        )
-    folder = await running.output_folder(service, query)
-    name, more = f"exported-{_VERSION}.skops", list[str]()
-    if query.format is ModelFormat.ONNX:
-        # What another job brought out may be the same, and the file tells whose it is.
-        name = f"exported-{_VERSION}-{query.job_id}-{query.node_id}.onnx"
-        more = await _of_onnx(service, query)
-    file = folder / name
-    if not await asyncio.to_thread(file.exists):
-        await _export(folder, file, more)
-    return file
+    folder = await _output(service, query, kind)
+    framework = await running.framework_of(service, query)
+    if lacks := await lacking(service.settings, framework):
+        raise Unavailable(lacks)
+    program = command(service.settings, framework, _program("export"), str(folder))
+    asked = query.format or (ModelFormat.ARCHIVE if framework in OWN else ModelFormat.SKOPS)
+    if asked is not ModelFormat.ONNX:
+        return await _made(folder / f"{EXPORTED}.{asked}", program, more=["--format", asked])
+    # What another job brought out may be the same, and the file tells whose it is.
+    file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.onnx"
+    return await _made(file, program, more=await _of_onnx(service, query))
+
+
+async def table_file(service: Service, query: TableQuery) -> Path:
+    """The file of a table in the form that is asked for; made once, kept beside the output. Raises as the former."""
+    folder = await _output(service, query, PortType.TABLE)
+    return await _made(folder / f"{EXPORTED}.{query.form}", _ours("tables", str(folder), query.form))
+
+
+async def rows(service: Service, query: RowsQuery) -> dict[str, Any]:
+    """A page of a table's rows (:func:`app.visual.engine.tables.page`). Raises as the former."""
+    folder = await _output(service, query, PortType.TABLE)
+    said = await ask(_ours("tables", str(folder), "page", str(query.offset), str(query.size)))
+    found: dict[str, Any] = await asyncio.to_thread(json.loads, said)
+    return found
 
 
 async def script(service: Service, query: ScriptQuery) -> bytes:
@@ -63,6 +74,14 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         Unavailable: its framework is not installed here, or it could not be written.
     """
     checked = await running.check(service, query.job_id)
+    if checked.experiment.framework != Framework.SKLEARN:
+        raise InvalidInput(
+            Problem(
+                "only graphs of sklearn are written as programs",
+                field="jobId",
+                remedy="take the network itself away, by /visualmodule/job/download/model",
+            )
+        )
     seed = query.seed
     if seed is None:
         seed = checked.run.spec["seed"] if checked.run is not None else 0
@@ -71,12 +90,7 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
         "seed": seed,
         "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
     }
-    return await _run_engine(
-        *("app.visual.engine.script", "--format", query.format),
-        given=json.dumps(graph).encode(),
-        field="graph",
-        doing="The program could not be written",
-    )
+    return await ask(_ours("script", "--format", query.format), given=json.dumps(graph).encode(), field="graph")
 
 
 def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
@@ -94,8 +108,8 @@ def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
 
 
 def _source(source: Readable) -> dict[str, Any]:
-    if source.preset is not None:
-        return {"preset": source.preset}
+    if (preset := BY_ID.get(source.id)) is not None:
+        return {"preset": preset.name}
     name = source.name if source.name.lower().endswith(".csv") else f"{source.name}.csv"
     return {"file": name, "encoding": source.encoding, "delimiter": source.delimiter, "header": source.header}
 
@@ -109,33 +123,54 @@ async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:
     ]
 
 
-async def _export(folder: Path, file: Path, more: Sequence[str]) -> None:
-    made = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    try:
-        await _run_engine(
-            "app.visual.engine.export",
-            str(folder),
-            str(made),
-            *more,
-            field="format",
-            doing="The model could not be written",
+async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
+    port = await running.port_of(service, query)
+    if port.type is not kind:
+        raise InvalidInput(
+            Problem(
+                f"what comes out at '{port.name}' is of type {port.type}, not {kind}",
+                field="portName",
+                remedy="name another port, or ask for another download",
+            )
         )
-        await asyncio.to_thread(os.replace, made, file)
-    except FileNotFoundError:
-        raise NotFound("What the node brought out is not kept any more: run the job again") from None
-    finally:
-        await asyncio.to_thread(made.unlink, missing_ok=True)
+    folder = await running.output_folder(service, query)
+    if not await asyncio.to_thread((folder / ABOUT).exists):
+        raise NotFound(f"Nothing came out at the port '{port.name}': tie the input of that name, and run the job again")
+    return folder
 
 
-async def _run_engine(module: str, *arguments: str, given: bytes = b"", field: str, doing: str) -> bytes:
-    """What a process of the engine's writes to its standard output; ``given`` is on its standard input.
+async def _made(file: Path, program: Sequence[str], more: Sequence[str] = ()) -> Path:
+    """The file, which the program writes where it is not there yet."""
+    if not await asyncio.to_thread(file.exists):
+        beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            await ask([*program, str(beside), *more])
+            await asyncio.to_thread(os.replace, beside, file)
+        except FileNotFoundError:
+            raise NotFound("What the node brought out is not kept any more: run the job again") from None
+        finally:
+            await asyncio.to_thread(beside.unlink, missing_ok=True)
+    return file
+
+
+def _ours(name: str, *arguments: str) -> list[str]:
+    """A program of the engine's that needs no framework."""
+    return [sys.executable, "-P", "-m", _program(name), *arguments]
+
+
+def _program(name: str) -> str:
+    return f"app.visual.engine.{name}"
+
+
+async def ask(program: Sequence[str], given: bytes = b"", field: str = "format") -> bytes:
+    """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
 
     Raises:
         InvalidInput: it refuses, and says why; ``field`` names what was asked for.
-        Unavailable: it failed, or took too long; the message begins with ``doing``.
+        Unavailable: it failed, or took too long.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", module, *arguments),
+        *program,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -144,9 +179,9 @@ async def _run_engine(module: str, *arguments: str, given: bytes = b"", field: s
         async with asyncio.timeout(_WITHIN_S):
             written, said = await process.communicate(given)
     except TimeoutError:
-        raise Unavailable(f"{doing} within {_WITHIN_S:g} s") from None
+        raise Unavailable(f"It could not be read or written within {_WITHIN_S:g} s") from None
     finally:
-        if process.returncode is None:
+        if process.returncode is None:  # also when the caller has gone
             process.kill()
             await process.wait()
     lines = said.decode(errors="replace").strip().splitlines()
@@ -154,5 +189,5 @@ async def _run_engine(module: str, *arguments: str, given: bytes = b"", field: s
     if process.returncode == _REFUSED:
         raise InvalidInput(Problem(last, field=field))
     if process.returncode != 0:
-        raise Unavailable(f"{doing}: {last}")
+        raise Unavailable(f"It could not be read or written: {last}")
     return written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import graphlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +126,8 @@ def read_value(parameter: Parameter, given: Any) -> Any:
                 return float(text)
             case ParameterType.BOOLEAN:
                 return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), given)
+            case ParameterType.MODEL:
+                return json.loads(text)
             case ParameterType.COLUMNS:
                 return [one.strip() for one in text.split(",") if one.strip()]
             case ParameterType.LIST:

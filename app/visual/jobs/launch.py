@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
@@ -14,46 +13,86 @@ from app.settings import Settings
 from app.supervisor import Run
 from app.supervisor.runners.base import SubmissionRefused
 from app.supervisor.runners.keeper import Command
+from app.visual.catalogue import Framework, ParameterType
+from app.visual.choices import DataType
 from app.visual.datasets.service import Readable
-from app.visual.engine.plan import NODES, Plan, Progress, Step
+from app.visual.engine.plan import (
+    NODES,
+    OWN_FILE,
+    OWN_NAME,
+    OWN_OUTPUTS,
+    PARTIAL,
+    Plan,
+    Progress,
+    Step,
+    copy_figures,
+)
+from app.visual.frameworks import command as engine
+from app.visual.frameworks import lacking
+from app.visual.jobs.folders import OUTPUTS
 from app.visual.jobs.graph import Ready
+from app.visual.jobs.trained import Trained
+from app.visual.own.service import OwnCode
 
-RUNS = Path("visual", "runs")
-OUTPUTS = Path("visual", "outputs")
-"""Under ``HLINK_HOME``: the runs' folders, and what nodes have brought out."""
+Source = Readable | Trained | OwnCode
+"""What a node reads beside its inputs: a data set, a model of another job, or its own code."""
 
 
 def spec_of(
     nodes: Sequence[Ready],
     chosen: Set[int],
     anew: Set[int],
-    sources: Mapping[int, Readable],
+    sources: Mapping[int, Source],
     *,
+    settings: Settings,
     name: str,
     place: str,
     seed: int,
     before: str | None,
+    framework: Framework = Framework.SKLEARN,
 ) -> dict[str, Any]:
     """What a run is started with: the graph as it is now, whatever becomes of it later.
 
     ``chosen`` are the nodes to run, those of them in ``anew`` even where an earlier run has done the same;
-    ``sources`` are the data sets that nodes read; ``before`` names the run before, from which the other nodes keep what
-    became of them.
+    ``sources`` is what nodes read beside their inputs; ``before`` names the run before, from which the other nodes keep
+    what became of them.
     """
-    steps = [_step(node, sources.get(node.id)) for node in nodes if node.id in chosen]
+    steps = [_step(node, sources.get(node.id), settings) for node in nodes if node.id in chosen]
+    used = {node: source for node, source in sources.items() if node in chosen}
     return {
         "steps": [asdict(step) for step in steps],
         "anew": sorted(anew),
         "kept": sorted(node.id for node in nodes if node.id not in chosen),
         "before": before,
-        "datasets": sorted({source.id for node, source in sources.items() if node in chosen}),
+        "datasets": sorted({source.id for source in used.values() if isinstance(source, Readable)}),
+        "models": [{"brought_by": node, **asdict(one)} for node, one in used.items() if isinstance(one, Trained)],
         "seed": seed,
+        "framework": framework.value,
         "queue": {"place": place, "slots": 1, "priority": 0, "wait_s": None, "name": name},
     }
 
 
-def _step(node: Ready, source: Readable | None) -> Step:
+def _step(node: Ready, source: Source | None, settings: Settings) -> Step:
     component = node.component
+    read: dict[str, Any] = {}
+    match source:
+        case None:
+            digest = ""
+        case Trained():
+            read = {"path": str(source.path(settings)), "job": source.job_id}
+            digest = f"output:{source.key}/{source.port}"
+        case OwnCode():
+            ports = {port.name: port.type for port in component.outputs}
+            read = {OWN_FILE: str(source.path), OWN_NAME: source.name, OWN_OUTPUTS: ports}
+            digest = f"sha256:{source.sha256}"
+        case Readable():
+            read, digest = _source(source), source.digest
+    # However a model was named, it is the same one: what is brought out is named by its digest only.
+    parameters = {
+        one.name: node.parameters[one.name]
+        for one in component.parameters
+        if one.name in node.parameters and one.type is not ParameterType.MODEL
+    }
     return Step(
         node.id,
         node.name,
@@ -61,23 +100,25 @@ def _step(node: Ready, source: Readable | None) -> Step:
         component.version,
         component.step,
         component.of,
-        node.parameters,
+        parameters,
         node.inputs,
         [port.name for port in component.outputs],
-        _source(source) if source is not None else {},
-        source.digest if source is not None else "",
+        read,
+        digest,
     )
 
 
 def _source(read: Readable) -> dict[str, Any]:
     """How the engine's step reads a data set (:func:`app.visual.engine.steps.reading.dataset`)."""
-    if read.preset is not None:
-        return {"preset": read.preset}
+    if read.kind is DataType.IMAGES:
+        return {"archive": str(read.path)}
     return {
         "path": str(read.path),
         "encoding": read.encoding,
         "delimiter": read.delimiter,
         "header": read.header,
+        "names": [column.name for column in read.columns],
+        "usual_target": read.target,
     }
 
 
@@ -89,12 +130,15 @@ class GraphLauncher:
 
     async def command(self, run: Run, folder: Path) -> Command:
         """Leave the plan in the run's folder; the engine reads it there. Raises ``SubmissionRefused``."""
+        framework = Framework(run.spec.get("framework", Framework.SKLEARN))
+        if lacks := await lacking(self._settings, framework):
+            raise SubmissionRefused(lacks)
         try:
             await asyncio.to_thread(self._prepare, run, folder)
         except OSError as error:
             raise SubmissionRefused(f"The run's folder cannot be written: {error.strerror}") from error
         return Command(
-            [sys.executable, "-P", "-m", "app.visual.engine", str(folder)],
+            engine(self._settings, framework, "app.visual.engine", str(folder)),
             {"PYTHONUNBUFFERED": "1", "PYTHONHASHSEED": "0"},
             memory_bytes=self._settings.visual_memory_mib * 1024**2,
             seconds=self._settings.visual_time_s or None,
@@ -111,6 +155,8 @@ class GraphLauncher:
             known = folder.parent / str(before)
             for node in run.spec["kept"]:
                 if (known / NODES / f"{node}.json").exists():
+                    for file in (known / PARTIAL / str(node)).glob("*.json"):
+                        copy_figures(file, folder / PARTIAL / str(node) / file.name)
                     Progress.read(known, node).write(folder, node)
         plan = Plan(
             steps, str(outputs), run.spec["seed"], self._settings.visual_processors or _processors(), run.spec["anew"]

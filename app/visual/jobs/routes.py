@@ -10,13 +10,17 @@ from fastapi.responses import FileResponse, Response
 from app.service import ReadSession, TheService, WriteSession
 from app.visual.answers import Answer, measured
 from app.visual.catalogue import PortType
-from app.visual.jobs import downloads, running
+from app.visual.jobs import adopting, deployment, downloads, prediction, running
 from app.visual.jobs import service as jobs
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.running import NodeStanding
 from app.visual.jobs.wire import (
+    Adopted,
+    Adoption,
     AttributeView,
     ComponentInfo,
+    Deployment,
+    DeploymentView,
     EdgeView,
     FigureView,
     JobAdded,
@@ -36,8 +40,12 @@ from app.visual.jobs.wire import (
     NodeStatusView,
     NodeView,
     PortQuery,
+    RowsPage,
+    RowsQuery,
     ScriptFormat,
     ScriptQuery,
+    TableQuery,
+    UsedModel,
 )
 from app.visual.runs import status_of
 from app.wire import Int64
@@ -49,6 +57,10 @@ _FILE: dict[int | str, dict[str, Any]] = {200: {"description": "The model.", "co
 _PROGRAMS = {ScriptFormat.SCRIPT: "text/x-python", ScriptFormat.NOTEBOOK: "application/x-ipynb+json"}
 _PROGRAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "The script or the notebook.", "content": {kind: {} for kind in _PROGRAMS.values()}}
+}
+_TABLES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+_TABLE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The table.", "content": {kind: {} for kind in _TABLES.values()}}
 }
 
 JobPath = Annotated[Int64, Path(alias="jobId")]
@@ -85,16 +97,16 @@ async def log(service: TheService, query: Annotated[LogQuery, Query()]) -> Answe
 
 @router.get("/job/download/model", response_class=FileResponse, responses=_FILE)
 async def download_model(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
-    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX."""
+    """下载任务模型: the estimator as skops, which ``skops.io.load`` reads, or as ONNX; a network as zip, or as ONNX."""
     file = await downloads.model_file(service, query, PortType.MODEL)
-    return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}.{query.format}")
+    return FileResponse(file, media_type=_BYTES, filename=f"model-{query.node_id}{file.suffix}")
 
 
 @router.get("/job/download/pipeline", response_class=FileResponse, responses=_FILE)
 async def download_pipeline(service: TheService, query: Annotated[ModelQuery, Query()]) -> FileResponse:
     """下载任务工作流: the estimator with all that its rows went through before it, as skops or as ONNX."""
     file = await downloads.model_file(service, query, PortType.PIPELINE)
-    return FileResponse(file, media_type=_BYTES, filename=f"pipeline-{query.node_id}.{query.format}")
+    return FileResponse(file, media_type=_BYTES, filename=f"pipeline-{query.node_id}{file.suffix}")
 
 
 @router.get("/job/download/script", response_class=Response, responses=_PROGRAM)
@@ -104,6 +116,20 @@ async def download_script(service: TheService, query: Annotated[ScriptQuery, Que
     kind = _PROGRAMS[query.format]
     named = {"Content-Disposition": f'attachment; filename="job-{query.job_id}.{query.format}"'}
     return Response(program, media_type=kind, headers=named)
+
+
+@router.get("/job/rows")
+async def rows(service: TheService, query: Annotated[RowsQuery, Query()]) -> Answer[RowsPage]:
+    """A page of a table that a node brought out, predictions for instance (ours)."""
+    found = await downloads.rows(service, query)
+    return Answer(obj=RowsPage(page=query.number, limit=query.size, **found))
+
+
+@router.get("/job/download/table", response_class=FileResponse, responses=_TABLE)
+async def download_table(service: TheService, query: Annotated[TableQuery, Query()]) -> FileResponse:
+    """All rows of a table that a node brought out, as CSV (UTF-8) or Parquet (ours)."""
+    file = await downloads.table_file(service, query)
+    return FileResponse(file, media_type=_TABLES[query.form], filename=f"table-{query.node_id}.{query.form}")
 
 
 @router.get("/job/status/{jobId}")
@@ -143,6 +169,7 @@ async def get(service: TheService, job_id: JobPath) -> Answer[JobView]:
             modified_at=found.job.modify_time,
             reason=found.run.reason if found.run is not None else None,
             seed=found.run.spec["seed"] if found.run is not None else None,
+            models=[UsedModel(**one) for one in found.run.spec.get("models", ())] if found.run is not None else [],
             graph=[_node(node, standings[node.id]) for node in nodes],
         )
     )
@@ -150,8 +177,8 @@ async def get(service: TheService, job_id: JobPath) -> Answer[JobView]:
 
 @router.post("/job")
 async def add(session: WriteSession, wanted: JobAddition) -> Answer[JobAdded]:
-    """添加任务: a graph, which may be unfinished; it is checked when it is run."""
-    job, names = await jobs.add(session, wanted)
+    """添加任务: a graph, which may be unfinished, as it is checked when it is run; or a model and rows to predict."""
+    job, names = await jobs.add(session, await prediction.with_graph(session, wanted))
     return Answer(obj=JobAdded(id=job.id, node_ids=names))
 
 
@@ -174,6 +201,21 @@ async def run(service: TheService, wanted: JobRun) -> Answer[JobStatusView]:
     """运行任务: the graph is checked before anything runs; what an earlier run has done is not done again."""
     started = await running.start(service, wanted)
     return Answer(obj=JobStatusView(id=wanted.id, status=status_of(started), reason=started.reason, graph=[]))
+
+
+@router.post("/job/adopt")
+async def adopt(service: TheService, wanted: Adoption) -> Answer[Adopted]:
+    """Ours: what an automatic search has found becomes a job of its own, which can be changed and run."""
+    return Answer(obj=await adopting.adopt(service, wanted))
+
+
+@router.post("/job/deploy")
+async def deploy(service: TheService, wanted: Deployment) -> Answer[DeploymentView]:
+    """部署任务模型 (ours): a model or a pipeline becomes the function ``predict_<name>`` of stream jobs' SQL.
+
+    The same name again makes a new version of it, which jobs take with their next run.
+    """
+    return Answer(obj=await deployment.deploy(service, wanted))
 
 
 @router.post("/job/stop")

@@ -15,19 +15,22 @@ from app.errors import Conflict, InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
 from app.settings import Settings
 from app.supervisor import Run, State, create_run
-from app.visual.catalogue import Component, Framework, ParameterType, Port, catalogue
-from app.visual.choices import Status
+from app.visual.catalogue import Component, Framework, ParameterType, Port
+from app.visual.choices import DataType, Purpose, Status
 from app.visual.datasets.service import Readable, readable
-from app.visual.engine.plan import FIGURES, PARTIAL, STATISTIC, NodeState, Progress
+from app.visual.engine.plan import PARTIAL, STATISTIC, NodeState, Progress
 from app.visual.experiments import service as experiments
 from app.visual.experiments.models import Experiment
 from app.visual.frameworks import lacking
 from app.visual.jobs import graph, launch
 from app.visual.jobs import service as jobs
+from app.visual.jobs.folders import OUTPUTS, run_folder
 from app.visual.jobs.graph import Ready
 from app.visual.jobs.models import GraphNode
 from app.visual.jobs.service import Found
+from app.visual.jobs.trained import Trained, parameter_of, pin, reference_of, type_of
 from app.visual.jobs.wire import JobRun, PortQuery
+from app.visual.own import service as own
 from app.visual.runs import KIND
 
 _NODE_STATUS: Mapping[NodeState, Status] = {
@@ -37,6 +40,13 @@ _NODE_STATUS: Mapping[NodeState, Status] = {
     NodeState.SUCCEEDED: Status.SUCCEEDED,
     NodeState.FAILED: Status.FAILED,
 }
+
+
+_BRINGS_NO_MODEL = Problem(
+    "a job of jobPattern 0 predicts with a model that was trained before, and its graph brings in none",
+    field="graph",
+    remedy="draw a node that does, or use jobPattern 1",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +59,9 @@ class NodeStanding:
     took_ms: int | None = None
 
 
-def run_folder(settings: Settings, run: Run) -> Path:
-    """The folder of a run."""
-    return settings.home / launch.RUNS / run.external_id
+def figures_file(settings: Settings, run: Run, node: int, port: str) -> Path:
+    """Where a run has what is drawn of an output; it stays when the output itself is not kept any more."""
+    return run_folder(settings, run) / PARTIAL / str(node) / f"{port}.json"
 
 
 def place_of(settings: Settings) -> str:
@@ -66,21 +76,27 @@ async def start(service: Service, wanted: JobRun) -> Run:
         NotFound: no such job or node.
         InvalidInput: the graph cannot be run; every problem is named with its node.
         Unavailable: its framework is not installed here.
-        Conflict: it runs.
+        Conflict: it runs; a model that it brings in has not come out.
     """
     checked = await check(service, wanted.id)
-    order, sources, experiment = checked.order, checked.sources, checked.experiment
+    order, experiment = checked.order, checked.experiment
     chosen, anew = _chosen(order, wanted)
+    ours = [node for node in order if node.id in chosen]
+    async with service.database.read() as session:
+        models = await _models(session, service.settings, ours)
+    code = await asyncio.to_thread(own.code_of, service.settings, {node.id: node.component for node in ours})
     async with service.database.write() as session:
         found = await jobs.find(session, wanted.id, held=True)
         spec = launch.spec_of(
             order,
             chosen,
             anew,
-            sources,
+            {**checked.sources, **models, **code},
+            settings=service.settings,
             name=experiment.name,
             place=place_of(service.settings),
             seed=wanted.seed or 0,
+            framework=Framework(experiment.framework),
             before=found.run.external_id if found.run is not None else None,
         )
         run = await create_run(session, KIND, found.job.subject, spec, machine=service.settings.machine)
@@ -108,17 +124,37 @@ async def check(service: Service, job_id: int) -> Checked:
         found = await jobs.find(session, job_id)
         experiment = await experiments.find(session, found.job.experiment_id)
         framework = Framework(experiment.framework)
-        if lacks := lacking(framework):
+        if lacks := await lacking(service.settings, framework):
             raise Unavailable(lacks)
         nodes, edges = jobs.drawn(await jobs.nodes_of(session, found.job.id))
-        order, problems = graph.check(nodes, edges, catalogue(framework))
+        order, problems = graph.check(nodes, edges, await own.known(session, framework))
+        if found.job.purpose == Purpose.PREDICT and all(parameter_of(node.component) is None for node in order):
+            problems = [*problems, _BRINGS_NO_MODEL]
         if problems:
             raise InvalidInput(*problems)
         sources = await _sources(session, service.settings, order)
-    columns = {node: [column.name for column in source.columns] for node, source in sources.items()}
-    if problems := graph.unknown_columns(order, columns):
+    columns = {
+        node: [column.name for column in source.columns]
+        for node, source in sources.items()
+        if source.kind is DataType.CSV
+    }
+    if problems := graph.unknown_columns(order, columns) + _too_long(order, service.settings):
         raise InvalidInput(*problems)
     return Checked(experiment, found.run, order, sources)
+
+
+def _too_long(order: Sequence[Ready], settings: Settings) -> list[Problem]:
+    """Searches that would be ended before their time is up."""
+    most = settings.visual_time_s
+    return [
+        Problem(
+            f"{node.name}: its parameter 'time_budget' is {budget:g} s, and an experiment may run {most:g} s here",
+            field="nodeAttr",
+            remedy="take less, or have HLINK_VISUAL_TIME_S raised",
+        )
+        for node in order
+        if most and (budget := node.parameters.get("time_budget", 0.0)) >= most
+    ]
 
 
 async def _sources(session: AsyncSession, settings: Settings, order: Sequence[Ready]) -> dict[int, Readable]:
@@ -131,6 +167,25 @@ async def _sources(session: AsyncSession, settings: Settings, order: Sequence[Re
                     found[node.id] = await readable(session, settings, node.parameters[parameter.name])
                 except (NotFound, InvalidInput) as error:
                     raise InvalidInput(Problem(f"{node.name}: {error.message}", field="nodeAttr")) from error
+    return found
+
+
+async def _models(session: AsyncSession, settings: Settings, nodes: Sequence[Ready]) -> dict[int, Trained]:
+    """The models that nodes bring in, as they are now.
+
+    Raises ``InvalidInput`` and ``Conflict``, which name the node.
+    """
+    found: dict[int, Trained] = {}
+    for node in nodes:
+        if (parameter := parameter_of(node.component)) is None:
+            continue
+        try:
+            reference = reference_of(node.parameters[parameter.name])
+            found[node.id] = await pin(session, settings, reference, type_of(node.component))
+        except (NotFound, InvalidInput) as error:
+            raise InvalidInput(Problem(f"{node.name}: {error.message}", field="nodeAttr")) from error
+        except Conflict as error:
+            raise Conflict(f"{node.name}: {error.message}") from error
     return found
 
 
@@ -161,11 +216,8 @@ async def figures(service: Service, query: PortQuery) -> list[dict[str, Any]]:
 
     Raises ``NotFound`` and ``Conflict``.
     """
-    _, run, progress = await _output(service, query)
-    folder = run_folder(service.settings, run)
-    if progress.state is NodeState.SUCCEEDED and progress.key:
-        return await _read(service.settings.home / launch.OUTPUTS / progress.key / query.port / FIGURES) or []
-    return await _read(folder / PARTIAL / str(query.node_id) / f"{query.port}.json") or []
+    _, run, _ = await _output(service, query)
+    return await _read(figures_file(service.settings, run, query.node_id, query.port)) or []
 
 
 async def statistic(service: Service, query: PortQuery) -> list[dict[str, Any]]:
@@ -179,7 +231,7 @@ async def output_folder(service: Service, query: PortQuery) -> Path:
     if progress.state is not NodeState.SUCCEEDED or progress.key is None:
         said = f": {progress.reason}" if progress.reason else ""
         raise Conflict(f"{name} has brought out nothing: it is {progress.state.lower()}{said}")
-    folder = service.settings.home / launch.OUTPUTS / progress.key / query.port
+    folder = service.settings.home / OUTPUTS / progress.key / query.port
     if not await asyncio.to_thread(folder.is_dir):
         raise NotFound(f"What {name} brought out is not kept any more: run the job again")
     return folder
@@ -188,10 +240,17 @@ async def output_folder(service: Service, query: PortQuery) -> Path:
 async def port_of(service: Service, query: PortQuery) -> Port:
     """An output port of a job's node. Raises ``NotFound``."""
     async with service.database.read() as session:
-        _, component = await _named(session, query)
+        _, component = await named(session, query)
     port = component.output(query.port)
     assert port is not None
     return port
+
+
+async def framework_of(service: Service, query: PortQuery) -> Framework:
+    """What a job's models are made with. Raises ``NotFound``."""
+    async with service.database.read() as session:
+        found = await jobs.find(session, query.job_id)
+        return Framework((await experiments.find(session, found.job.experiment_id)).framework)
 
 
 async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[Path]]:
@@ -204,14 +263,14 @@ async def tables_before(service: Service, query: PortQuery) -> tuple[int, list[P
     tables = [tuple(end) for end in ends.get(query.node_id, ())]
     for node, _ in tables:  # which grows meanwhile: from the nodes before to those before them
         tables += [end for one in ends.get(node, ()) if (end := tuple(one)) not in tables]
-    folder, outputs = run_folder(service.settings, run), service.settings.home / launch.OUTPUTS
+    folder, outputs = run_folder(service.settings, run), service.settings.home / OUTPUTS
     progress = await asyncio.to_thread(lambda: {node: Progress.read(folder, node) for node, _ in tables})
     return run.spec["seed"], [outputs / key / port for node, port in tables if (key := progress[node].key)]
 
 
 async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progress]:
     async with service.database.read() as session:
-        found, component = await _named(session, query)
+        found, component = await named(session, query)
     if found.run is None:
         raise Conflict(f"Job {query.job_id} has not been run")
     folder = run_folder(service.settings, found.run)
@@ -219,14 +278,14 @@ async def _output(service: Service, query: PortQuery) -> tuple[str, Run, Progres
     return name, found.run, await asyncio.to_thread(Progress.read, folder, query.node_id)
 
 
-async def _named(session: AsyncSession, query: PortQuery) -> tuple[Found, Component]:
+async def named(session: AsyncSession, query: PortQuery) -> tuple[Found, Component]:
     """The job that is named, and the component of its node, which has the port. Raises ``NotFound``."""
     found = await jobs.find(session, query.job_id)
     node = await session.get(GraphNode, query.node_id)
     if node is None or node.job_id != query.job_id:
         raise NotFound(f"Job {query.job_id} has no node {query.node_id}")
     experiment = await experiments.find(session, found.job.experiment_id)
-    component = catalogue(Framework(experiment.framework)).find(node.component)
+    component = await own.component(session, Framework(experiment.framework), node.component)
     if component is None:
         raise NotFound(f"Node {node.id} is of a component that does not exist: {node.component!r}")
     if component.output(query.port) is None:

@@ -13,10 +13,14 @@ from app.database import now_ms
 from app.errors import Conflict, InvalidInput, NotFound, Problem
 from app.ids import new_id
 from app.supervisor import Run, StopMode, request_stop
+from app.visual.catalogue import Framework
+from app.visual.choices import Pattern, Purpose
 from app.visual.experiments import service as experiments
+from app.visual.experiments.models import Experiment
+from app.visual.jobs import drawing
 from app.visual.jobs.graph import Edge, Node
 from app.visual.jobs.models import GraphNode, VisualJob
-from app.visual.jobs.wire import JobAddition, JobChange, JobsQuery, NodeBody, NodeChange
+from app.visual.jobs.wire import AutomaticSearch, JobAddition, JobChange, JobsQuery, NodeBody, NodeChange
 from app.visual.runs import KIND
 
 
@@ -32,13 +36,14 @@ async def add(session: AsyncSession, wanted: JobAddition) -> tuple[VisualJob, di
     """A new job; also the ids of its nodes by the names that they came with. What is drawn may be unfinished.
 
     Raises:
-        NotFound, InvalidInput: no such experiment; an edge names a node that is not there.
+        NotFound, InvalidInput: no such experiment; an edge names a node that is not there; there is no such search.
     """
     experiment = await experiments.find(session, wanted.experiment_id)
-    job = VisualJob(experiment_id=experiment.id, purpose=wanted.purpose)
+    graph = wanted.graph if wanted.automatic is None else _searching(experiment, wanted, wanted.automatic)
+    job = VisualJob(experiment_id=experiment.id, purpose=Purpose.TRAIN if wanted.purpose is None else wanted.purpose)
     session.add(job)
     await session.flush()
-    return job, await _draw(session, job, [NodeChange.model_validate(node.model_dump()) for node in wanted.graph], {})
+    return job, await _draw(session, job, [NodeChange.model_validate(node.model_dump()) for node in graph], {})
 
 
 async def change(session: AsyncSession, wanted: JobChange) -> tuple[VisualJob, dict[str, int]]:
@@ -147,6 +152,20 @@ def drawn(nodes: Sequence[GraphNode]) -> tuple[list[Node], list[Edge]]:
     return [
         Node(node.id, node.component, {one["key"]: one["value"] for one in node.attributes}) for node in nodes
     ], edges
+
+
+def _searching(experiment: Experiment, wanted: JobAddition, search: AutomaticSearch) -> list[NodeBody]:
+    if experiment.pattern != Pattern.AUTOMATIC:
+        raise InvalidInput(
+            Problem(
+                f"experiment {experiment.id} is drawn (expPattern {experiment.pattern})",
+                field="automatic",
+                remedy=f"make an experiment with expPattern {Pattern.AUTOMATIC.value}, or send a graph",
+            )
+        )
+    if wanted.graph:
+        raise InvalidInput(Problem("a search makes its own graph", field="graph", remedy="send one of the two"))
+    return drawing.automatic(search, Framework(experiment.framework))
 
 
 def _refuse_while_it_runs(found: Found, doing: str) -> None:

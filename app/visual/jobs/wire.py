@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from app.visual.answers import NumberAsText, Paging
+from app.visual.answers import NumberAsText, Page, Paging
 from app.visual.choices import Purpose, Status
-from app.wire import DateTime, Int32, Int64, OptionalInt64, Text, Wire, blank_is_absent
+from app.wire import DateTime, Int32, Int64, OptionalInt32, OptionalInt64, OptionalText, Text, Wire, blank_is_absent
 
 MOST_NODES = 500
 
@@ -122,12 +122,47 @@ class NodeChange(NodeBody):
     is_deleted: bool = Field(False, alias="isDelete")
 
 
+class ModelReference(Wire):
+    """Names a model that a job has trained (ours): the only one, or a node's; of the newest run, or of another."""
+
+    job_id: Int64 = Field(alias="jobId")
+    node_id: OptionalInt64 = Field(None, alias="nodeId")
+    port: Annotated[Text | None, BeforeValidator(blank_is_absent)] = Field(None, alias="portName")
+    run_id: OptionalInt64 = Field(None, alias="runId")
+
+
+class AutomaticSearch(Wire):
+    """What a fully automatic experiment is made of: a table, what is to be predicted, and how long may be searched.
+
+    All but the first two are parameters of the component ``sklearn.auto_ml``, which has their bounds and defaults.
+    """
+
+    data_id: OptionalInt64 = Field(None, alias="dataId", description="the data set; or name a preset")
+    preset: OptionalText = None
+    target: OptionalText = Field(None, description="the column to predict; presets have one of their own")
+    task: OptionalText = Field(None, description="auto, classification, regression")
+    metric: OptionalText = None
+    time_budget: float | None = Field(None, alias="timeBudget", description="seconds; 60 without one")
+    estimators: list[Text] | None = None
+    test_size: float | None = Field(None, alias="testSize")
+    validation: float | None = None
+    folds: OptionalInt32 = None
+    max_trials: OptionalInt32 = Field(None, alias="maxTrials")
+    seed: OptionalInt64 = Field(None, description="of everything that is left to chance; the run's own without one")
+
+
 class JobAddition(Wire):
-    """添加任务."""
+    """添加任务. Ours make the graph in the place of ``graph``.
+
+    ``model`` and ``dataId`` that of a prediction, ``automatic`` that of an experiment of expPattern 9.
+    """
 
     experiment_id: Int64 = Field(alias="expId")
-    purpose: Purpose = Field(Purpose.TRAIN, alias="jobPattern")
+    purpose: Purpose | None = Field(None, alias="jobPattern", description="1 without one, 0 with model")
     graph: list[NodeBody] = Field(default_factory=list, max_length=MOST_NODES)
+    model: ModelReference | None = None
+    data_id: OptionalInt64 = Field(None, alias="dataId", description="the data set whose rows are to be predicted")
+    automatic: AutomaticSearch | None = None
 
 
 class JobChange(Wire):
@@ -163,6 +198,28 @@ class JobRun(Wire):
     seed: Int32 | None = Field(None, ge=0, description="of everything that is left to chance; 0 without one")
 
 
+class Adoption(Wire):
+    """What a search has found, to be drawn as a graph of its own. ``nodeId`` is needed where several nodes search."""
+
+    id: Int64 = Field(alias="jobId")
+    node: OptionalInt64 = Field(None, alias="nodeId")
+    experiment_id: OptionalInt64 = Field(
+        None,
+        alias="expId",
+        description="where it goes; without one the experiment itself if that is drawn, else a new one that is",
+    )
+
+
+class Adopted(Wire):
+    """The new job. ``isNew`` is false where the same was adopted there before: then it is that one."""
+
+    experiment_id: Int64 = Field(alias="expId")
+    id: Int64 = Field(alias="jobId")
+    node_ids: dict[str, Int64] = Field(alias="nodeIds", description="by name; none where the graph was changed since")
+    is_new: bool = Field(alias="isNew")
+    seed: int = Field(description="run with it, the graph comes to the figures of the search")
+
+
 class JobReference(Wire):
     """停止任务."""
 
@@ -183,18 +240,44 @@ class PortQuery(Wire):
     port: Text = Field(alias="portName")
 
 
+class RowsQuery(PortQuery, Paging):
+    """Rows of a table that a node brought out (ours)."""
+
+
+class TableQuery(PortQuery):
+    """下载: a table that a node brought out (ours)."""
+
+    form: Literal["csv", "parquet"] = Field("csv", alias="format")
+
+
+class ColumnView(Wire):
+    """A column of :class:`RowsPage`."""
+
+    name: str
+    type: str = Field(description="as Arrow calls it: int64, double, string, bool, timestamp[ns], ...")
+
+
+class RowsPage(Page[list[Any]]):
+    """Rows of a table without the header, which ``columns`` has; null is a value that is missing or no number."""
+
+    columns: list[ColumnView]
+
+
 class ModelFormat(StrEnum):
     """What a model can be taken away as."""
 
     SKOPS = "skops"
     ONNX = "onnx"
+    ARCHIVE = "zip"
 
 
 class ModelQuery(PortQuery):
     """下载任务模型, 下载任务工作流. ``format`` is ours."""
 
-    format: ModelFormat = Field(
-        ModelFormat.SKOPS, description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language"
+    format: ModelFormat | None = Field(
+        None,
+        description="skops: an object of scikit-learn's; onnx: for onnxruntime, in any language; zip: a network with "
+        "all that belongs to it. Left out, zip of networks and skops of others",
     )
 
 
@@ -211,6 +294,12 @@ class ScriptQuery(Wire):
     job_id: Int64 = Field(alias="jobId")
     format: ScriptFormat = Field(ScriptFormat.SCRIPT, description="py: a script; ipynb: a notebook, a cell a node")
     seed: Int32 | None = Field(None, ge=0, description="of everything left to chance; without one the newest run's")
+
+
+class Deployment(PortQuery):
+    """The body of 部署任务模型 (ours): the output to deploy, and the name behind ``predict_``."""
+
+    name: Text
 
 
 class LogQuery(Wire):
@@ -247,14 +336,26 @@ class NodeView(DrawnNode):
     took_ms: OptionalInt64 = Field(None, alias="tookMs")
 
 
+class UsedModel(Wire):
+    """A model that a run brought in: which output it was when the run began."""
+
+    brought_by: Int64 = Field(alias="nodeId")
+    job_id: Int64 = Field(alias="fromJobId")
+    run_id: Int64 = Field(alias="fromRunId")
+    node_id: Int64 = Field(alias="fromNodeId")
+    port: str = Field(alias="fromPortName")
+    key: str = Field(description="names the model: the same key is the same model")
+
+
 class JobView(JobEntry):
-    """获取任务详情. ``reason`` is ours: why it is not well, or what it waits for."""
+    """获取任务详情. ``reason`` is ours: why it is not well, or what it waits for; so are ``seed`` and ``models``."""
 
     purpose: Purpose = Field(alias="jobPattern")
     experiment_id: Int64 = Field(alias="expId")
     modified_at: DateTime = Field(alias="updateTime")
     reason: str | None = None
     seed: int | None = None
+    models: list[UsedModel] = Field(default_factory=list)
     graph: list[NodeView]
 
 
@@ -289,3 +390,31 @@ class FigureView(Wire):
 
     data: dict[str, Any]
     front: str
+
+
+class ArgumentView(Wire):
+    """An argument of a deployed model's functions, which all have the same ones, in the same order."""
+
+    column: str = Field(description="the column that the model was fitted on")
+    name: str = Field(description="what SQL calls it, where arguments are given by their names")
+    type: str = Field(description="in SQL; numbers of a narrower type will do")
+
+
+class FunctionView(Wire):
+    """A function that a model was made into. A version that was there already is told again."""
+
+    id: Int64
+    name: str
+    version: Int32
+    returns: str = Field(description="the SQL type of what it gives")
+    gives: str = Field(description="what that is, in words")
+    example: str
+
+
+class DeploymentView(Wire):
+    """The answer to 部署任务模型."""
+
+    functions: list[FunctionView]
+    arguments: list[ArgumentView]
+    classes: list[str] = Field(description="in the order of the model; of two, the second is the positive one")
+    takes_missing: bool = Field(alias="takesMissing", description="else a NULL among the arguments gives NULL")

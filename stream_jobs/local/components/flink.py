@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import httpx
 import psutil
 
-from stream_jobs import formats, shipped
+from stream_jobs import formats, models, shipped
 from stream_jobs.java import CompilationFailed
 from stream_jobs.local import artifacts
 from stream_jobs.local.components.base import Component, Site, Symptom, java_environment, write_log4j
@@ -96,6 +96,8 @@ class _FlinkProcess(Component):
             *flink.joinpath("opt").glob("flink-python-*.jar"),
             *artifacts.paths("flink-lib", self.site.artifacts),
             *shipped.jars(self.site.artifacts, self.site.installation),
+            # A native library is loaded once in a process only here, above the class loaders of jobs.
+            *models.jars(self.site.artifacts, self.site.installation),
             # Connectors of the user's own; the planner reads the same folder.
             *self.site.home.joinpath("lib").glob("*.jar"),
         )

@@ -32,6 +32,7 @@ type       tensor   what it takes
 - ``hlink.outputs``*: ``[{"name", "type"}]``
 - ``hlink.target``: the column that is predicted, empty where there is none
 - ``hlink.classes``*: the classes, empty where there are none; ``hlink.features``*: of a transformation
+- ``hlink.missing``*: whether it takes rows that lack values, and says of them what the library says
 - ``hlink.job``, ``hlink.node``, ``hlink.port``, ``hlink.seed``: where it is from
 - ``hlink.libraries``*: name -> version
 - ``hlink.verified``*: ``{"rows", "of", "tolerance", "difference"}``: how many rows were compared, whether they are

@@ -103,6 +103,7 @@ def to_onnx(model: Model, origin: Origin, seen: pd.DataFrame | None) -> bytes:
             "difference": difference,
         }
     )
+    about["missing"] = json.dumps(_takes_missing(model, inputs, made, rows))
     onnx.helper.set_model_props(made, {f"hlink.{name}": text for name, text in about.items()})
     contents: bytes = made.SerializeToString()
     return contents
@@ -223,6 +224,21 @@ def _verify(
         worst = max(worst, _difference(model, name, found[name], values, expected.rounding))
         worst = max(worst, _difference(model, name, one_by_one[name], values[:1], expected.rounding[:1]))
     return worst
+
+
+def _takes_missing(model: Model, inputs: Sequence[_Input], made: onnx.ModelProto, rows: pd.DataFrame) -> bool:
+    """Whether the library takes rows that lack values, one or all that can, and onnxruntime says the same of them."""
+    names = [one.column for one in inputs if one.kind in (Kind.DOUBLE, Kind.TEXT, Kind.TIME)]
+    if not names:
+        return False
+    lacking = pd.concat([rows.iloc[:1]] * (len(names) + 1), ignore_index=True)
+    for place, name in enumerate(names):
+        lacking[name] = lacking[name].mask(lacking.index.isin([place, len(names)]))
+    try:
+        _verify(model, inputs, made, lacking, _expected(model, lacking))
+    except (NotConvertible, ValueError, TypeError):
+        return False
+    return True
 
 
 def _run(session: Any, inputs: Sequence[_Input], rows: pd.DataFrame) -> dict[str, _Array]:

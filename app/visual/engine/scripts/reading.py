@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from app.visual.engine.presets import TARGET
+from app.visual.engine.presets import TARGETS
 from app.visual.engine.scripts.program import Rows, Section, call, literal
 from app.visual.engine.values import NodeFailure
 
@@ -13,7 +13,13 @@ def dataset(section: Section) -> Mapping[str, Rows]:
     """A preset, or a file of the user's own."""
     rows = section.output("data")
     preset = section.node.source.get("preset")
-    usual = _preset(section, rows, preset) if preset else _file(section, rows)
+    if preset is None:
+        _file(section, rows)
+    elif preset in _PRESETS:
+        _PRESETS[preset](section, rows, preset)
+    else:
+        raise NodeFailure(f"'{section.node.label}': there is no preset '{preset}' that could be written")
+    usual = TARGETS.get(preset) if preset else None
     target = section.parameters.get("target") or usual
     if chosen := section.parameters.get("columns"):
         kept = [*(name for name in chosen if name != target), *([target] if target is not None else [])]
@@ -33,27 +39,19 @@ def _file(section: Section, rows: str) -> None:
     section.set(rows, call(section.helper("read_table"), more, file))
 
 
-def _preset(section: Section, rows: str, name: str) -> str:
-    if name not in _PRESETS:
-        raise NodeFailure(f"'{section.node.label}': there is no preset '{name}' that could be written")
-    return _PRESETS[name](section, rows, name)
-
-
-def _numbers(section: Section, rows: str, name: str) -> str:
+def _numbers(section: Section, rows: str, name: str) -> None:
     section.import_as("from sklearn import datasets")
     section.set(rows, f"datasets.load_{name}(as_frame=True).frame")
-    return TARGET
 
 
-def _classes(section: Section, rows: str, name: str) -> str:
+def _classes(section: Section, rows: str, name: str) -> None:
     section.import_as("from sklearn import datasets")
     section.set("found", f"datasets.load_{name}(as_frame=True)")
     names = "dict(enumerate(map(str, found.target_names)))"
-    section.set(rows, f"found.frame.assign({TARGET}=found.target.map({names}).astype(object))")
-    return TARGET
+    section.set(rows, f"found.frame.assign({TARGETS[name]}=found.target.map({names}).astype(object))")
 
 
-def _flights(section: Section, rows: str, name: str) -> str:
+def _flights(section: Section, rows: str, name: str) -> None:
     from app.visual.engine import presets
 
     section.import_as("import pandas as pd")
@@ -65,10 +63,9 @@ def _flights(section: Section, rows: str, name: str) -> str:
     section.set(f'{rows}["time_hour"]', f'pd.to_datetime({rows}["time_hour"], utc=True).dt.tz_localize(None)')
     section.line("# What only became known once a flight was under way is left out.")
     section.set(rows, f"{rows}.drop(columns={literal(list(presets.KNOWN_AFTERWARDS))})")
-    return "delayed"
 
 
-_PRESETS: Mapping[str, Callable[[Section, str, str], str]] = {
+_PRESETS: Mapping[str, Callable[[Section, str, str], None]] = {
     "iris": _classes,
     "wine": _classes,
     "breast_cancer": _classes,
@@ -76,4 +73,4 @@ _PRESETS: Mapping[str, Callable[[Section, str, str], str]] = {
     "diabetes": _numbers,
     "flights": _flights,
 }
-"""Preset -> what writes it, and tells its usual target."""
+"""Preset -> what writes it."""

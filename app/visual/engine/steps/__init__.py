@@ -6,9 +6,11 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from app.visual.engine.figures import Figures
+from app.visual.engine.networks import Network
 from app.visual.engine.values import Model, NodeFailure, Table, Value
 
 
@@ -25,6 +27,10 @@ class Task:
     seed: int
     figures: Callable[[str], Figures]
     """What is drawn of an output port."""
+    processors: int = 1
+    """How many processes a step may compute in, where it starts some itself."""
+    scratch: Path | None = None
+    """Where a step may leave what only it needs: it goes with the run. None: the system's place for such files."""
 
     def table(self, port: str = "data") -> Table:
         """The table at an input port, which is tied."""
@@ -40,6 +46,12 @@ class Task:
         """The model at an input port."""
         found = self.inputs[port]
         assert isinstance(found, Model)
+        return found
+
+    def network(self, port: str = "network") -> Network:
+        """The network at an input port."""
+        found = self.inputs[port]
+        assert isinstance(found, Network)
         return found
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,59 +38,97 @@ def classification(task: Task) -> Outputs:
     """Scores, a report by class, the confusion matrix, ROC and precision-recall curves."""
     model, true = _model_and_truth(task, "classification")
     figures = task.figures("metrics")
-    features = applying.prepared(model, task.table())
-    predicted = applying.labels(model, features)
-    classes = model.estimator.classes_
-    known = bool(true.isin(classes).all())
-    told = model.estimator.predict_proba(features) if hasattr(model.estimator, "predict_proba") else None
-    scores = _decisions(model.estimator, features) if told is None else told
-    how: dict[str, Any] = {"average": task.parameters.get("average", "macro")}
-    if len(classes) == 2 and known:
-        how = {"average": "binary", "pos_label": classes[1]}
-    figures.table(
-        _named_values(
-            {
-                "accuracy": metrics.accuracy_score(true, predicted),
-                "balanced accuracy": metrics.balanced_accuracy_score(true, predicted),
-                "precision": metrics.precision_score(true, predicted, zero_division=0, **how),
-                "recall": metrics.recall_score(true, predicted, zero_division=0, **how),
-                "f1": metrics.f1_score(true, predicted, zero_division=0, **how),
-                "ROC AUC": _area(true, scores, classes),
-                "log loss": None if told is None or not known else metrics.log_loss(true, told, labels=classes),
-            }
-        )
-    )
-    shown = _most_frequent(true, predicted)
-    _report(figures, true, predicted, shown)
-    figures.confusion([str(name) for name in shown], metrics.confusion_matrix(true, predicted, labels=shown))
-    if scores is not None:
-        _curves(figures, true, scores, classes)
+    judged = _Classified(model, task.table(), true, task.parameters.get("average", "macro"))
+    figures.table(_named_values({name: score(judged) for name, score in CLASSIFICATION.items()}))
+    shown = _most_frequent(true, judged.predicted)
+    _report(figures, true, judged.predicted, shown)
+    matrix = metrics.confusion_matrix(true, judged.predicted, labels=shown)
+    figures.confusion([str(name) for name in shown], matrix)
+    if judged.scores is not None:
+        _curves(figures, true, judged.scores, judged.classes)
     return {}
+
+
+class _Classified:
+    """What a model says of rows, beside what is true; found out as it is asked for."""
+
+    def __init__(self, model: Model, table: Table, true: pd.Series, average: str) -> None:
+        self.true = true
+        self.classes = model.estimator.classes_
+        self._estimator = model.estimator
+        self._model = model
+        self._features = applying.prepared(model, table)
+        self.known = bool(true.isin(self.classes).all())
+        """Whether the model knows all classes that are true."""
+        self.how: dict[str, Any] = {"average": average, "zero_division": 0}
+        if len(self.classes) == 2 and self.known:
+            self.how |= {"average": "binary", "pos_label": self.classes[1]}
+
+    @cached_property
+    def predicted(self) -> np.ndarray[Any, Any]:
+        return applying.labels(self._model, self._features)
+
+    @cached_property
+    def told(self) -> np.ndarray[Any, Any] | None:
+        """Probabilities, where the model tells them."""
+        return self._estimator.predict_proba(self._features) if hasattr(self._estimator, "predict_proba") else None
+
+    @cached_property
+    def scores(self) -> np.ndarray[Any, Any] | None:
+        return _decisions(self._estimator, self._features) if self.told is None else self.told
+
+    def log_loss(self) -> float | None:
+        if self.told is None or not self.known:
+            return None
+        return float(metrics.log_loss(self.true, self.told, labels=self.classes))
+
+
+CLASSIFICATION: Mapping[str, Callable[[_Classified], float | None]] = {
+    "accuracy": lambda of: metrics.accuracy_score(of.true, of.predicted),
+    "balanced accuracy": lambda of: metrics.balanced_accuracy_score(of.true, of.predicted),
+    "precision": lambda of: metrics.precision_score(of.true, of.predicted, **of.how),
+    "recall": lambda of: metrics.recall_score(of.true, of.predicted, **of.how),
+    "f1": lambda of: metrics.f1_score(of.true, of.predicted, **of.how),
+    "ROC AUC": lambda of: _area(of.true, of.scores, of.classes),
+    "log loss": _Classified.log_loss,
+}
+"""Name -> score of a classification; None where it is not defined."""
 
 
 def regression(task: Task) -> Outputs:
     """Scores, what is predicted against what is true, and the residuals."""
     model, true = _model_and_truth(task, "regression")
     predicted = applying.labels(model, applying.prepared(model, task.table()))
-    squares = metrics.mean_squared_error(true, predicted)
     figures = task.figures("metrics")
-    figures.table(
-        _named_values(
-            {
-                "MAE": metrics.mean_absolute_error(true, predicted),
-                "MSE": squares,
-                "RMSE": np.sqrt(squares),
-                "median absolute error": metrics.median_absolute_error(true, predicted),
-                "R2": metrics.r2_score(true, predicted) if len(true) > 1 else None,
-                "MAPE": metrics.mean_absolute_percentage_error(true, predicted),
-            }
-        )
-    )
+    figures.table(_named_values({name: score(true, predicted) for name, score in REGRESSION.items()}))
     some = _some_rows(len(true), task.random_state)
     figures.scatter("predicted and true", true.to_numpy()[some], predicted[some], "true", "predicted")
     counts, edges = histogram(true.to_numpy() - predicted)
     figures.histogram("residuals", edges, counts, "true - predicted")
     return {}
+
+
+REGRESSION: Mapping[str, Callable[[pd.Series, np.ndarray[Any, Any]], float | None]] = {
+    "MAE": metrics.mean_absolute_error,
+    "MSE": metrics.mean_squared_error,
+    "RMSE": lambda true, predicted: np.sqrt(metrics.mean_squared_error(true, predicted)),
+    "median absolute error": metrics.median_absolute_error,
+    "R2": lambda true, predicted: metrics.r2_score(true, predicted) if len(true) > 1 else None,
+    "MAPE": metrics.mean_absolute_percentage_error,
+}
+"""Name -> score of a regression; None where it is not defined."""
+
+ERRORS = ("log loss", "MAE", "MSE", "RMSE", "median absolute error", "MAPE")
+"""The scores of which less is better."""
+
+
+def score(name: str, model: Model, table: Table) -> float | None:
+    """One score, as the evaluation of a classification or a regression tells it; None where it is not defined."""
+    if model.task == "classification":
+        found = CLASSIFICATION[name](_Classified(model, table, table.labels, "macro"))
+    else:
+        found = REGRESSION[name](table.labels, applying.labels(model, applying.prepared(model, table)))
+    return None if found is None else float(found)
 
 
 def clustering(task: Task) -> Outputs:

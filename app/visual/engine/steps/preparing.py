@@ -49,7 +49,7 @@ def encode_by_target(task: Task) -> Outputs:
     table = task.table()
     columns = _chosen(task, checks.text_columns(table.features), "text")
     count, folds, kind = task.parameters.get("cv", 5), KFold, "continuous"
-    if _is_classification(task):
+    if is_classification(task):
         classes = checks.classes(table)
         checks.class_sizes(classes, count, f"{count} folds")
         folds, kind = StratifiedKFold, "binary" if classes.nunique() == 2 else "multiclass"
@@ -90,7 +90,7 @@ def select_by_score(task: Task) -> Outputs:
 
 def select_by_model(task: Task) -> Outputs:
     """The columns of numbers that a model finds important."""
-    of = MODELS[task.parameters.get("estimator", "random_forest")][_is_classification(task)]
+    of = MODELS[task.parameters.get("estimator", "random_forest")][is_classification(task)]
     more: dict[str, Any] = {"estimator": library_class(of[0])(**_seeded(task, of[1]))}
     if (threshold := task.parameters.get("threshold")) is not None:
         more["threshold"] = number_or_text(threshold)
@@ -222,7 +222,8 @@ def _filling(task: Task, kind: type) -> Any:
         raise NodeFailure(f"Columns of numbers cannot be filled with '{value}': choose the columns of texts") from None
 
 
-def _is_classification(task: Task) -> bool:
+def is_classification(task: Task) -> bool:
+    """Whether the target is taken for classes: as the parameter ``task`` says, or as its values look."""
     chosen = task.parameters.get("task", "auto")
     if chosen != "auto":
         return bool(chosen == "classification")
