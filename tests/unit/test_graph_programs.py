@@ -17,12 +17,12 @@ import pandas as pd
 import pytest
 
 from app.visual.catalogue import Component, PortType
-from app.visual.engine import presets
+from app.visual.engine import export, presets
 from app.visual.engine.script import written
 from app.visual.engine.scripts import writer
 from app.visual.engine.scripts.program import Program
 from app.visual.engine.values import NodeFailure, Table
-from tests.steps import COMPONENTS, ON_MIXED, SEED, Run, component_of, defaults, mixed_table, node, preset
+from tests.steps import COMPONENTS, ON_MIXED, SEED, Run, component_of, defaults, kept, mixed_table, node, preset
 
 Drawn = tuple[str, Mapping[str, tuple[int, str]], Mapping[str, Any]]
 """A component, its inputs by the numbers of nodes (from 1), and what is set."""
@@ -145,11 +145,17 @@ def mixed_file(tmp_path: Path) -> str:
     return str(file)
 
 
+def _uuid(component: Component) -> str:
+    return component.uuid
+
+
+APART = {"reading.trained", "searching.automatic"}
+"""Steps that have tests of their own: what a job before has trained, and what no program repeats."""
 READ: Drawn = ("dataset", {}, {"target": "y"})
 SPLIT: Drawn = ("train_test_split", {"data": (1, "data")}, {})
 
 
-@pytest.mark.parametrize("component", COMPONENTS.components, ids=lambda one: one.uuid)
+@pytest.mark.parametrize("component", COMPONENTS.components, ids=_uuid)
 def test_given_a_component_when_its_step_is_looked_up_then_somebody_has_said_how_it_is_written(
     component: Component,
 ) -> None:
@@ -196,7 +202,7 @@ def of_one(component: Component) -> list[Drawn]:
     return [*drawn, (uuid, inputs, own)]
 
 
-@pytest.mark.parametrize("component", COMPONENTS.components, ids=lambda one: one.uuid)
+@pytest.mark.parametrize("component", [one for one in COMPONENTS.components if one.step not in APART], ids=_uuid)
 def test_given_a_graph_with_a_component_when_run_as_a_program_then_it_comes_to_the_same(
     tmp_path: Path, mixed_file: str, component: Component
 ) -> None:
@@ -294,6 +300,46 @@ def test_given_a_preset_when_read_by_a_program_then_it_is_the_same(tmp_path: Pat
 def test_given_the_flights_when_read_by_a_program_then_they_are_the_same(tmp_path: Path) -> None:
     drawn: list[Drawn] = [("dataset", {}, {}), ("sample", {"data": (1, "data")}, {"n": 100})]
     assert Both(tmp_path, drawn, preset="flights").tables_are_the_same() == 2
+
+
+@pytest.mark.parametrize("port", ["pipeline", "model"])
+def test_given_a_model_of_another_job_when_used_by_a_program_then_it_comes_out_of_its_file(
+    tmp_path: Path, mixed_file: str, port: str
+) -> None:
+    before: list[Drawn] = [
+        ("dataset", {}, {"target": "y", "columns": ["size", "weight", "colour"]}),
+        ("simple_imputer", {"data": (1, "data")}, {"strategy": "most_frequent"}),
+        ("one_hot_encoder", {"data": (2, "data")}, {}),
+        ("gaussian_nb", {"data": (3, "data")}, {}),
+    ]
+    trained = by_steps(tmp_path, before, file=mixed_file)[3][port]
+    folder, model_file = tmp_path / "model", tmp_path / "job-1.skops"
+    kept(trained, folder)
+    assert export.main([str(folder), str(model_file)]) == 0
+
+    rows = (1, "data") if port == "pipeline" else (3, "data")
+    uuid, user = ("trained_pipeline", "apply_pipeline") if port == "pipeline" else ("trained_model", "predict")
+    drawn: list[Drawn] = [*before[:3], (uuid, {}, {}), (user, {"model": (4, "model"), "data": rows}, {})]
+    nodes = as_sent(drawn, file=mixed_file)
+    nodes[3]["source"] = {"file": str(model_file), "task": trained.task, "target": trained.target}
+    if port == "model":
+        drawn.append(("evaluate_classification", {"model": (4, "model"), "data": rows}, {}))
+        nodes = [*nodes, as_sent(drawn)[-1]]
+    names, printed = executed(written({"title": "", "seed": SEED, "nodes": nodes}).script())
+    drawn[3] = (uuid, {}, {"path": str(folder), "job": 1})
+    made = by_steps(tmp_path, drawn, file=mixed_file)
+    found = names["apply_a_pipeline" if port == "pipeline" else "predict"]
+    pd.testing.assert_frame_equal(found, made[4]["data"].frame, check_like=True, check_dtype=False)
+    if port == "model":
+        assert f"accuracy: {made[5].scores()['accuracy']}" in printed
+
+
+def test_given_what_no_program_repeats_when_written_then_it_is_said_what_to_do_instead() -> None:
+    with pytest.raises(NodeFailure, match=r"'Automatic search': .* make a job of the graph that it found"):
+        program_of([READ, ("auto_ml", {"data": (1, "data")}, {})], file="data.csv")
+    own = {**as_sent([READ])[0], "label": "Clip", "step": "own.run"}
+    with pytest.raises(NodeFailure, match="'Clip': a component of your own is not written"):
+        written({"title": "", "seed": SEED, "nodes": [own]})
 
 
 def test_given_a_file_of_another_kind_when_read_by_a_program_then_types_are_the_same(tmp_path: Path) -> None:

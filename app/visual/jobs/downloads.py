@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from app.errors import InvalidInput, NotFound, Problem, Unavailable
 from app.service import Service
+from app.settings import Settings
 from app.visual.catalogue import Framework, PortType
 from app.visual.datasets.presets import BY_ID
 from app.visual.datasets.service import Readable
@@ -20,6 +21,7 @@ from app.visual.engine.plan import ABOUT
 from app.visual.frameworks import OWN, command, lacking
 from app.visual.jobs import running
 from app.visual.jobs.graph import Ready
+from app.visual.jobs.trained import Trained
 from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
 
 _REFUSED = 3
@@ -71,6 +73,7 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
 
     Raises:
         NotFound, InvalidInput: no such job; its graph cannot be run, or not be written.
+        Conflict: a model that it brings in has not come out.
         Unavailable: its framework is not installed here, or it could not be written.
     """
     checked = await running.check(service, query.job_id)
@@ -85,15 +88,20 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
     seed = query.seed
     if seed is None:
         seed = checked.run.spec["seed"] if checked.run is not None else 0
+    async with service.database.read() as session:
+        brought = await running.models(session, service.settings, checked.order)
+    sources = {node: _source(one) for node, one in checked.sources.items()}
+    for node, one in brought.items():
+        sources[node] = await asyncio.to_thread(_model, one, service.settings)
     graph = {
         "title": f"{checked.experiment.name}: job {query.job_id}",
         "seed": seed,
-        "nodes": [_node(node, checked.sources.get(node.id)) for node in checked.order],
+        "nodes": [_node(node, sources.get(node.id, {})) for node in checked.order],
     }
     return await ask(_ours("script", "--format", query.format), given=json.dumps(graph).encode(), field="graph")
 
 
-def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
+def _node(node: Ready, source: Mapping[str, Any]) -> dict[str, Any]:
     """As :class:`app.visual.engine.scripts.program.Node` has it."""
     return {
         "id": node.id,
@@ -103,7 +111,7 @@ def _node(node: Ready, source: Readable | None) -> dict[str, Any]:
         "parameters": node.parameters,
         "inputs": node.inputs,
         "outputs": [port.name for port in node.component.outputs],
-        "source": {} if source is None else _source(source),
+        "source": source,
     }
 
 
@@ -112,6 +120,12 @@ def _source(source: Readable) -> dict[str, Any]:
         return {"preset": preset.name}
     name = source.name if source.name.lower().endswith(".csv") else f"{source.name}.csv"
     return {"file": name, "encoding": source.encoding, "delimiter": source.delimiter, "header": source.header}
+
+
+def _model(brought: Trained, settings: Settings) -> dict[str, Any]:
+    """What a program has to know of a model beside its file."""
+    told = json.loads((brought.path(settings) / ABOUT).read_bytes())
+    return {"file": f"job-{brought.job_id}.skops", "task": told["task"], "target": told["target"]}
 
 
 async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:

@@ -83,7 +83,7 @@ async def start(service: Service, wanted: JobRun) -> Run:
     chosen, anew = _chosen(order, wanted)
     ours = [node for node in order if node.id in chosen]
     async with service.database.read() as session:
-        models = await _models(session, service.settings, ours)
+        brought = await models(session, service.settings, ours)
     code = await asyncio.to_thread(own.code_of, service.settings, {node.id: node.component for node in ours})
     async with service.database.write() as session:
         found = await jobs.find(session, wanted.id, held=True)
@@ -91,7 +91,7 @@ async def start(service: Service, wanted: JobRun) -> Run:
             order,
             chosen,
             anew,
-            {**checked.sources, **models, **code},
+            {**checked.sources, **brought, **code},
             settings=service.settings,
             name=experiment.name,
             place=place_of(service.settings),
@@ -170,7 +170,7 @@ async def _sources(session: AsyncSession, settings: Settings, order: Sequence[Re
     return found
 
 
-async def _models(session: AsyncSession, settings: Settings, nodes: Sequence[Ready]) -> dict[int, Trained]:
+async def models(session: AsyncSession, settings: Settings, nodes: Sequence[Ready]) -> dict[int, Trained]:
     """The models that nodes bring in, as they are now.
 
     Raises ``InvalidInput`` and ``Conflict``, which name the node.

@@ -14,23 +14,28 @@ def apply(section: Section) -> Mapping[str, Rows]:
     made = section.output("data")
     if model.task == "transformation":
         steps = (*model.preparation, model.name)
-        changed = f"{_chain(section, steps)}.transform({rows.features})"
+        taken = f"{rows.name}[{section.helper('columns_of')}({model.name})]" if model.loaded else rows.features
+        changed = f"{_chain(section, steps)}.transform({taken})"
         section.set(made, rows.with_labels(rows.labels, changed))
         return {"data": Rows(made, rows.target, steps)}
     section.set("features", prepared(section, model, rows))
-    predicted = f"{PREDICTION}={model.name}.predict(features)"
-    if model.tells and section.parameters.get("probabilities", True):
-        section.set("told", f"{model.name}.predict_proba(features)")
+    section.set(made, f"{rows.name}.assign({PREDICTION}={model.name}.predict(features))")
+    if section.parameters.get("probabilities", True) and model.tells is not False:
+        begin = ""
+        if model.tells is None:
+            section.line(f'if hasattr({model.name}, "predict_proba"):')
+            begin = "    "
+        section.set(f"{begin}told", f"{model.name}.predict_proba(features)")
         names = f"{model.name}.classes_" if model.of_classes else "range(told.shape[1])"
         each = f'f"{PROBABILITY}{{name}}": told[:, i] for i, name in enumerate({names})'
-        section.line(f"{made} = {rows.name}.assign(\n    {predicted},\n    **{{{each}}},\n)")
-    else:
-        section.set(made, f"{rows.name}.assign({predicted})")
+        section.set(f"{begin}{made}", f"{made}.assign(**{{{each}}})")
     return {"data": Rows(made, rows.target)}
 
 
 def prepared(section: Section, model: Fitted, rows: Rows) -> str:
     """The expression of a table's rows as a model's estimator takes them."""
+    if model.loaded:
+        return f"{rows.name}[{section.helper('columns_of')}({model.name})]"
     if model.preparation:
         return f"{_chain(section, model.preparation)}.transform({rows.name})"
     return f"{rows.name}[{model.name}.feature_names_in_]"

@@ -177,8 +177,8 @@ def clustering_scores(features: np.ndarray, found: np.ndarray, seed: int) -> dic
     }
 
 
-def columns_of(pipeline: Any) -> list[str]:
-    """The columns that a fitted pipeline takes, without those that it leaves out at once."""
-    parts = getattr(pipeline[0], "transformers_", ())
+def columns_of(model: Any) -> list[str]:
+    """The columns that a fitted model or pipeline takes, without those that it leaves out at once."""
+    parts = getattr(model[0], "transformers_", ()) if hasattr(model, "steps") else ()
     dropped = {name for _, one, names in parts if isinstance(one, str) and one == "drop" for name in names}
-    return [name for name in pipeline.feature_names_in_ if name not in dropped]
+    return [name for name in model.feature_names_in_ if name not in dropped]

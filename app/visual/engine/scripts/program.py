@@ -76,10 +76,12 @@ class Fitted:
     task: str
     target: str | None = None
     preparation: tuple[str, ...] = ()
-    tells: bool = False
-    """Whether it tells probabilities."""
+    tells: bool | None = False
+    """Whether it tells probabilities; None where only the model itself knows."""
     of_classes: bool = True
     """Whether it has classes, and not clusters only."""
+    loaded: bool = False
+    """Whether it comes out of a file, with what its rows go through before it."""
 
 
 class Code(str):
@@ -98,7 +100,8 @@ class Node:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    """Of a data set: ``preset``; or ``file``, ``encoding``, ``delimiter`` and ``header``."""
+    """Of a data set: ``preset``; or ``file``, ``encoding``, ``delimiter`` and ``header``. Of a model that another job
+    has trained: ``file``, ``task`` and ``target``."""
 
 
 class Section:

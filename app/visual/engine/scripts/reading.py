@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from app.visual.engine.presets import TARGETS
-from app.visual.engine.scripts.program import Rows, Section, call, literal
+from app.visual.engine.scripts.program import Fitted, Rows, Section, call, literal
 from app.visual.engine.values import NodeFailure
 
 
@@ -27,6 +27,23 @@ def dataset(section: Section) -> Mapping[str, Rows]:
     if target is not None and target != usual and section.parameters.get("drop_unlabelled", True):
         section.set(rows, f"{section.helper('tidy')}({rows}[{rows}[{literal(target)}].notna()])")
     return {"data": Rows(rows, target)}
+
+
+def trained(section: Section) -> Mapping[str, Fitted]:
+    """A model that another job has trained, out of its file."""
+    source = section.node.source
+    if "file" not in source:
+        raise NodeFailure(f"'{section.node.label}': there is no file of the model that it brings in")
+    model, file = section.output("model"), section.input_file(str(source["file"]))
+    section.import_as("import skops.io")
+    section.line("# As /visualmodule/job/download gives it. What is in a file that you do not trust may do harm.")
+    section.line(
+        "# A pipeline that parts dates, computes columns or changes types needs the package hlink to be loaded."
+    )
+    section.set("found", f"skops.io.get_untrusted_types(file={file})")
+    section.set(model, f"skops.io.load({file}, trusted=found)")
+    task = str(source["task"])
+    return {"model": Fitted(model, task, source.get("target"), (), None, task == "classification", loaded=True)}
 
 
 def _file(section: Section, rows: str) -> None:
