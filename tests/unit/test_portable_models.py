@@ -13,8 +13,13 @@ import onnx
 import onnxruntime
 import pandas as pd
 import pytest
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LinearRegression
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from app.visual.engine import values
@@ -340,6 +345,21 @@ def test_given_a_converted_model_when_checked_then_it_is_valid_onnx(tmp_path: Pa
     rows = numbers("classification")
     model = fitted(tmp_path, "hist_gradient_boosting_classifier", rows, min_samples_leaf=3)
     onnx.checker.check_model(onnx.load_from_string(to_onnx(model, ORIGIN, rows.features)), full_check=True)
+
+
+def test_given_pipelines_and_ensembles_of_other_parts_when_converted_then_they_say_the_same() -> None:
+    mixed = mixed_table()
+    rows = mixed.features.drop(columns="at")
+    encoded = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(sparse_output=False))
+    parts = [
+        ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["weight", "size"]),
+        ("texts", encoded, ["colour"]),
+    ]
+    for estimator in (LogisticRegression(), BaggingClassifier(LogisticRegression(), 3, random_state=0)):
+        whole = make_pipeline(ColumnTransformer(parts, remainder="passthrough"), PCA(3), estimator)
+        whole.fit(rows, mixed.labels)
+        model = Model(whole, "classification", list(rows.columns), "y", columns=values.types_of(rows))
+        same(model, rows, to_onnx(model, ORIGIN, rows), 1e-5)
 
 
 def test_given_terms_that_cancel_each_other_when_converted_then_rounding_is_no_reason_to_refuse() -> None:

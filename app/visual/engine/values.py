@@ -182,6 +182,8 @@ def some_rows(folder: Path, count: int) -> Table | None:
     try:
         about = json.loads((folder / ABOUT).read_text())
         with pa.memory_map(str(folder / TABLE)) as file, pa.ipc.open_file(file) as kept:
+            if not kept.num_record_batches:
+                return None
             # A batch at a time: what was kept may be larger than memory.
             batches = sorted({round(one) for one in np.linspace(0, kept.num_record_batches - 1, 4)})
             share = max(1, count // len(batches))

@@ -18,7 +18,7 @@ from app.visual.engine.portable import NotConvertible
 from app.visual.engine.portable.graph import Column, Graph, Kind
 from app.visual.engine.portable.library import quiet
 from app.visual.engine.portable.predicting import predict
-from app.visual.engine.portable.preparing import prepare
+from app.visual.engine.portable.preparing import prepare, through
 from app.visual.engine.values import Model
 
 VERSION = "1"
@@ -126,8 +126,11 @@ def _graph(model: Model, inputs: Sequence[_Input]) -> tuple[Graph, list[str]]:
             )
         graph.output(FEATURES, graph.matrix(list(frame.values())), TensorProto.DOUBLE, ["rows", len(frame)])
         return graph, list(frame)
-    matrix = _matrix(graph, model, frame)
-    told = predict(graph, model.estimator, matrix, len(model.features))
+    frame, estimator = {name: frame[name] for name in model.features}, model.estimator
+    if hasattr(estimator, "steps"):  # a pipeline, as components of people's own bring out
+        *before, (_, estimator) = estimator.steps
+        frame = through(graph, [one for _, one in before], frame)
+    told = predict(graph, estimator, _matrix(graph, estimator, frame), len(frame))
     if told.value is not None:
         flat = graph.op("Reshape", graph.double(told.value), np.asarray([-1]))
         graph.output(VALUE, flat, TensorProto.DOUBLE, ["rows"])
@@ -143,11 +146,11 @@ def _graph(model: Model, inputs: Sequence[_Input]) -> tuple[Graph, list[str]]:
     return graph, []
 
 
-def _matrix(graph: Graph, model: Model, frame: Mapping[str, Column]) -> str:
+def _matrix(graph: Graph, estimator: Any, frame: Mapping[str, Column]) -> str:
     try:
-        return graph.matrix([frame[name] for name in model.features])
+        return graph.matrix(list(frame.values()))
     except NotConvertible as error:
-        raise NotConvertible(f"{type(model.estimator).__name__}: {error}") from error
+        raise NotConvertible(f"{type(estimator).__name__}: {error}") from error
 
 
 def _input_name(column: str, outputs: set[str], columns: Mapping[str, str]) -> str:

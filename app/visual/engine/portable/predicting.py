@@ -35,7 +35,7 @@ def predict(graph: Graph, estimator: Any, matrix: str, width: int) -> Predicted:
     if not hasattr(estimator, "predict"):
         raise NotConvertible(f"{name}: it only finds clusters among the rows that it is fitted on")
     try:
-        if name in _OURS:
+        if name in _OURS and _is_of_trees(estimator):
             return _OURS[name](graph, estimator, matrix)
         if name in _NEIGHBOURS and estimator.weights == "distance" and estimator.effective_metric_ == "euclidean":
             return _NEIGHBOURS[name](graph, estimator, matrix)
@@ -48,6 +48,12 @@ def predict(graph: Graph, estimator: Any, matrix: str, width: int) -> Predicted:
         return Predicted(value=results[0])
     index = graph.op("Reshape", graph.cast(results[0], TensorProto.INT64), np.asarray([-1]))
     return Predicted(index, results[1] if hasattr(estimator, "predict_proba") else None)
+
+
+def _is_of_trees(estimator: Any) -> bool:
+    """Whether an ensemble is one of trees, as ours all are."""
+    parts = np.ravel(np.asarray(getattr(estimator, "estimators_", ()), dtype=object))
+    return all(hasattr(one, "tree_") for one in parts)
 
 
 def _classified(graph: Graph, estimator: Any, matrix: str, width: int) -> Predicted:

@@ -31,6 +31,19 @@ def prepare(graph: Graph, fitted: Any, frame: Frame) -> dict[str, Column]:
     return dict(zip(map(str, fitted.get_feature_names_out()), made, strict=True))
 
 
+def through(graph: Graph, steps: Sequence[Any], frame: Frame) -> dict[str, Column]:
+    """The columns behind fitted transformers, each of which takes all that the one before it gives."""
+    for one in steps:
+        if _passes(one):
+            continue
+        if hasattr(one, "transformers_"):
+            frame = prepare(graph, one, frame)
+        else:
+            made = _transform(graph, one, list(frame.values()))
+            frame = {f"{place}": column for place, column in enumerate(made)}
+    return dict(frame)
+
+
 def _drops(transformer: Any) -> bool:
     return isinstance(transformer, str) and transformer == "drop"
 
@@ -40,6 +53,9 @@ def _passes(transformer: Any) -> bool:
 
 
 def _transform(graph: Graph, transformer: Any, columns: Columns) -> Columns:
+    if hasattr(transformer, "steps"):  # a pipeline of its own
+        frame = {f"{place}": column for place, column in enumerate(columns)}
+        return list(through(graph, [one for _, one in transformer.steps], frame).values())
     name = type(transformer).__name__
     if (why := _NEVER.get(name)) is not None:
         raise NotConvertible(f"{name}: {why}")
@@ -116,9 +132,9 @@ def _imputed_in_turn(graph: Graph, imputer: Any, columns: Columns) -> Columns:
 
 def _looked_up(graph: Graph, encoder: Any, columns: Columns) -> Columns:
     """An encoder of categories: what the library makes of each, and of one that it does not know, in a table."""
-    base = pd.DataFrame(
-        {name: pd.Series([some[0]]) for name, some in zip(encoder.feature_names_in_, encoder.categories_, strict=True)}
-    )
+    names = getattr(encoder, "feature_names_in_", range(len(columns)))
+    first = [pd.Series([some[0]]) for some in encoder.categories_]
+    base = pd.DataFrame(dict(zip(names, first, strict=True)))
     (usual,) = _encoded(encoder, base)
     made: dict[int, Column] = {}
     for place, column in enumerate(columns):
@@ -139,10 +155,11 @@ def _encoded(encoder: Any, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
 def _table(encoder: Any, base: pd.DataFrame, place: int) -> np.ndarray[Any, Any]:
     """A row a category of a column, as it is encoded; the last one is of categories that are unknown."""
     categories, name = encoder.categories_[place], base.columns[place]
-    rows = pd.concat([base] * len(categories), ignore_index=True)
-    known = _encoded(encoder, rows.assign(**{name: categories}))
+    rows, other = pd.concat([base] * len(categories), ignore_index=True), base.copy()
+    rows[name], other[name] = categories, _another(categories)
+    known = _encoded(encoder, rows)
     try:
-        unknown = _encoded(encoder, base.assign(**{name: _another(categories)}))
+        unknown = _encoded(encoder, other)
     except ValueError:  # which the library refuses
         unknown = np.where((known == known[:1]).all(axis=0, keepdims=True), known[:1], np.nan)
     return np.vstack([known, unknown])
