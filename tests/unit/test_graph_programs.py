@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from app.visual.catalogue import Component, PortType
+from app.visual.datasets.csv_format import written_here
 from app.visual.engine import export, presets
 from app.visual.engine.script import written
 from app.visual.engine.scripts import writer
@@ -346,10 +347,20 @@ def test_given_a_file_of_another_kind_when_read_by_a_program_then_types_are_the_
     file = tmp_path / "data.csv"
     file.write_bytes("张;1.5;2024-01-01;true;;12:30:00\n李;;2024-01-02;false;;01:00:00\n".encode("gb18030"))
     told = {"encoding": "gb18030", "delimiter": ";", "header": False}
-    drawn: list[Drawn] = [("dataset", {}, {"target": "column_4"})]
-    made = by_steps(tmp_path, [("dataset", {}, {"target": "column_4", **told})], file=str(file))[0]["data"].frame
+    drawn: list[Drawn] = [("dataset", {}, {"target": "column4"})]
+    read = {**told, "names": [f"column{place}" for place in range(1, 7)]}  # as the service calls them
+    made = by_steps(tmp_path, [("dataset", {}, {"target": "column4", **read})], file=str(file))[0]["data"].frame
     names, _ = executed(program_of(drawn, file=str(file), **told).script())
     pd.testing.assert_frame_equal(names["data_set"], made)
+
+
+def test_given_a_header_that_repeats_names_when_read_by_a_program_then_they_are_those_of_the_service(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text(",a,a,a.1,b\n1,2,3,4,5\n6,7,8,9,10\n", "utf-8")
+    names, _ = executed(program_of([("dataset", {}, {})], file=str(file)).script())
+    assert list(names["data_set"].columns) == written_here(file).names == ["Unnamed: 0", "a", "a.1", "a.1.1", "b"]
 
 
 def test_given_a_script_when_run_elsewhere_then_it_needs_nothing_of_ours_and_prints_the_figures(

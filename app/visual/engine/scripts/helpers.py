@@ -29,11 +29,25 @@ def read_table(path: str, encoding: str = "utf-8", delimiter: str = ",", header:
             table = table.set_column(place, column.name, table.column(place).cast(pa.float64()))
         elif pa.types.is_time(column.type):
             table = table.set_column(place, column.name, table.column(place).cast(pa.string()))
-    names = [(header and name.strip()) or f"column_{n}" for n, name in enumerate(table.column_names, 1)]
+    count = table.num_columns
+    names = column_names(table.column_names) if header else [f"column{place}" for place in range(1, count + 1)]
     frame = table.rename_columns(names).to_pandas(use_threads=False, date_as_object=False)
     for name in frame.select_dtypes("object").columns:
         frame[name] = frame[name].mask(frame[name].isna(), np.nan)
     return frame
+
+
+def column_names(header: Sequence[str]) -> list[str]:
+    """Names, each once: one that repeats is numbered, one that is empty is called by its place."""
+    names: list[str] = []
+    for place, cell in enumerate(header):
+        wanted = name = cell.strip() or f"Unnamed: {place}"
+        times = 0
+        while name in names:
+            times += 1
+            name = f"{wanted}.{times}"
+        names.append(name)
+    return names
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
