@@ -392,6 +392,19 @@ def test_given_a_notebook_when_its_cells_are_run_then_they_come_to_the_same(tmp_
     assert names["gaussian_mixture_data"]["cluster"].tolist() == made["cluster"].tolist()
 
 
+def test_given_files_of_one_name_when_written_then_each_data_set_has_its_own() -> None:
+    nodes = as_sent([READ, READ, READ], file="data.csv")
+    for one, data_set in zip(nodes, (7, 8, 7), strict=True):
+        one["source"] = {"file": "data.csv", "id": data_set}
+    text = written({"title": "", "seed": SEED, "nodes": nodes}).script()
+    assert re.findall(r"^data_set.* = read_table\((.*)\)$", text, re.MULTILINE) == [
+        "data_set_file",
+        "data_set_2_file",
+        "data_set_file",
+    ]
+    assert "data_set_2_file = sys.argv[2]" in text
+
+
 def test_given_names_that_are_code_when_written_then_they_stay_names(tmp_path: Path) -> None:
     names = ['a"b', "it's", "back\\slash", "x\ny", "class", "名"]
     chance = np.random.default_rng(0)

@@ -119,13 +119,20 @@ def _source(source: Readable) -> dict[str, Any]:
     if (preset := BY_ID.get(source.id)) is not None:
         return {"preset": preset.name}
     name = source.name if source.name.lower().endswith(".csv") else f"{source.name}.csv"
-    return {"file": name, "encoding": source.encoding, "delimiter": source.delimiter, "header": source.header}
+    return {
+        "file": name,
+        "id": source.id,
+        "encoding": source.encoding,
+        "delimiter": source.delimiter,
+        "header": source.header,
+    }
 
 
 def _model(brought: Trained, settings: Settings) -> dict[str, Any]:
     """What a program has to know of a model beside its file."""
     told = json.loads((brought.path(settings) / ABOUT).read_bytes())
-    return {"file": f"job-{brought.job_id}.skops", "task": told["task"], "target": told["target"]}
+    name = f"job-{brought.job_id}.skops"
+    return {"file": name, "id": brought.key, "task": told["task"], "target": told["target"]}
 
 
 async def _of_onnx(service: Service, query: ModelQuery) -> list[str]:

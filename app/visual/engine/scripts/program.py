@@ -7,6 +7,7 @@ import builtins
 import inspect
 import json
 import keyword
+import math
 import re
 import types
 from collections.abc import Mapping, Sequence
@@ -23,24 +24,9 @@ WIDTH = 100
 """Calls that are longer are written an argument a line."""
 
 LOCALS = frozenset(
-    {
-        *(
-            "features",
-            "labels",
-            "true",
-            "predicted",
-            "scores",
-            "found",
-            "told",
-            "values",
-            "low",
-            "high",
-            "far",
-            "wanted",
-        ),
-        *("report", "pipeline", "sizes", "train", "test", "order", "figures", "name", "count", "i", "made"),
-    }
+    ("features", "labels", "true", "predicted", "scores", "found", "told", "values", "low", "high", "far")
 )
+LOCALS |= {"wanted", "report", "pipeline", "sizes", "train", "test", "order", "figures", "name", "count", "i", "made"}
 """What sections call what they need for themselves."""
 
 
@@ -100,8 +86,8 @@ class Node:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    """Of a data set: ``preset``; or ``file``, ``encoding``, ``delimiter`` and ``header``. Of a model that another job
-    has trained: ``file``, ``task`` and ``target``."""
+    """Of a data set: ``preset``; or ``file``, ``id``, ``encoding``, ``delimiter`` and ``header``. Of a model that
+    another job has trained: ``file``, ``id``, ``task`` and ``target``."""
 
 
 class Section:
@@ -205,13 +191,15 @@ class Section:
         given = {one: as_the_library_has_it(value) for one, value in self.parameters.items() if one in known}
         return hasattr(made(**given), "predict_proba")
 
-    def input_file(self, name: str) -> str:
-        """The variable of a file that is brought in."""
-        for variable, known in self._program.files.items():
-            if known == name:
+    def input_file(self) -> str:
+        """The variable of the file that the node brings in; nodes that bring in the same one share it."""
+        source, files = self.node.source, self._program.files
+        name, same = str(source["file"]), source.get("id")
+        for variable, known in files.items():
+            if known == (name, same):
                 return variable
         variable = self._program.variable(f"{self.name}_file")
-        self._program.files[variable] = name
+        files[variable] = (name, same)
         return variable
 
     def columns(self, otherwise: str, of: str = "features") -> str:
@@ -256,8 +244,8 @@ class Program:
         self.outputs: dict[tuple[int, str], Rows | Fitted] = {}
         """Node and port -> what stands there."""
         self._taken = {*keyword.kwlist, *dir(builtins), *LOCALS, *vars(helpers), "SEED", *_IMPORTED}
-        self.files: dict[str, str] = {}
-        """Variable -> name of a file that is brought in."""
+        self.files: dict[str, tuple[str, Any]] = {}
+        """Variable -> the name of a file that is brought in, and what tells it from others of that name."""
 
     def add(self, node: Node) -> None:
         """Write a node. Raises LookupError where its step has no writer."""
@@ -305,11 +293,11 @@ class Program:
         """The text of a Python file."""
         places = [
             f"{variable} = sys.argv[{n}] if len(sys.argv) > {n} else {literal(file)}"
-            for n, (variable, file) in enumerate(self.files.items(), 1)
+            for n, (variable, (file, _)) in enumerate(self.files.items(), 1)
         ]
         if places:
             self.imports.add("import sys")
-        usage = "".join(f" [{_quoted(file)}]" for file in self.files.values())
+        usage = "".join(f" [{_quoted(file)}]" for file, _ in self.files.values())
         about = f'"""{_quoted(self._title)}\n\nUsage: python THIS_FILE{usage}\n"""'
         functions = "".join(f"{source}\n\n\n" for source in self._included.values())
         sections = "\n\n".join(_commented(section) for section in self._sections)
@@ -317,7 +305,7 @@ class Program:
 
     def notebook(self) -> str:
         """The text of a notebook of the format 4.5: a cell a node, behind those of the imports and the functions."""
-        files = [f"{variable} = {literal(file)}" for variable, file in self.files.items()]
+        files = [f"{variable} = {literal(file)}" for variable, (file, _) in self.files.items()]
         cells = [_cell("markdown", "title", f"# {self._title}"), _cell("code", "imports", self._head(files))]
         if self._included:
             cells.append(_cell("code", "functions", "\n\n\n".join(self._included.values())))
@@ -371,6 +359,8 @@ def literal(value: Any) -> str:
             return f'"{value}"'
         case list():
             return f"[{', '.join(map(literal, value))}]"
+        case float() if not math.isfinite(value):
+            return f'float("{value}")'
         case _:
             return repr(value)
 

@@ -34,7 +34,7 @@ def trained(section: Section) -> Mapping[str, Fitted]:
     source = section.node.source
     if "file" not in source:
         raise NodeFailure(f"'{section.node.label}': there is no file of the model that it brings in")
-    model, file = section.output("model"), section.input_file(str(source["file"]))
+    model, file = section.output("model"), section.input_file()
     section.import_as("import skops.io")
     section.line("# As /visualmodule/job/download gives it. What is in a file that you do not trust may do harm.")
     section.line(
@@ -50,7 +50,7 @@ def _file(section: Section, rows: str) -> None:
     source = section.node.source
     if "file" not in source:
         raise NodeFailure(f"'{section.node.label}': the data set has no file yet: upload one")
-    file = section.input_file(str(source["file"]))
+    file = section.input_file()
     usual = {"encoding": "utf-8", "delimiter": ",", "header": True}
     more = {name: source[name] for name in usual if source.get(name, usual[name]) != usual[name]}
     section.set(rows, call(section.helper("read_table"), more, file))
