@@ -223,6 +223,23 @@ def test_given_a_preparation_when_converted_then_rows_as_they_were_read_are_pred
     assert json.loads(Scored(to_onnx(model, ORIGIN, None)).about["verified"])["of"] == "synthetic"
 
 
+@pytest.mark.parametrize(
+    ("uuid", "parameters", "message"),
+    [
+        ("quantile_transformer", {"output_distribution": "normal", "n_quantiles": 10}, "QuantileTransformer: skl2onnx"),
+        ("knn_imputer", {"weights": "distance"}, "KNNImputer: skl2onnx"),
+        ("simple_imputer", {"strategy": "most_frequent", "add_indicator": True}, "SimpleImputer: columns that tell"),
+    ],
+)
+def test_given_a_preparation_that_onnx_has_no_way_to_say_when_converted_then_it_is_named(
+    tmp_path: Path, uuid: str, parameters: dict[str, Any], message: str
+) -> None:
+    rows = mixed_table()
+    made = node(tmp_path, uuid, {"data": rows}, **parameters)
+    with pytest.raises(NotConvertible, match=message):
+        to_onnx(made["model"], ORIGIN, rows.features)
+
+
 FEW_TREES = {"n_estimators": 5}
 
 
