@@ -43,7 +43,7 @@ from app.supervisor.runners import keeper
 from app.visual.choices import Status
 from app.visual.engine import run as engine
 from app.visual.engine.plan import PLAN, NodeState, Plan, Progress
-from app.visual.jobs.launch import OUTPUTS, RUNS
+from app.visual.jobs.folders import OUTPUTS, RUNS
 from tests.databases import postgres_schema
 from tests.graphs import Experiments, Json, node
 from tests.run_processes import Part, RunProcess, of_runs

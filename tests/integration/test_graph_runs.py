@@ -14,7 +14,7 @@ from sklearn import datasets, linear_model, metrics, model_selection, preprocess
 from app.supervisor.runners import keeper
 from app.visual.choices import Status
 from app.visual.family import family
-from app.visual.jobs.launch import RUNS
+from app.visual.jobs.folders import RUNS
 from tests.graphs import WITHIN_S, Experiments, Json, node
 from tests.run_processes import Part, RunProcess, of_runs
 from tests.services import Serve
