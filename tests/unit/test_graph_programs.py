@@ -19,9 +19,12 @@ import pytest
 from app.visual.catalogue import Component, PortType
 from app.visual.datasets.csv_format import written_here
 from app.visual.engine import export, presets
+from app.visual.engine.figures import Figures
+from app.visual.engine.plan import OWN_FILE, OWN_NAME, OWN_OUTPUTS
 from app.visual.engine.script import written
 from app.visual.engine.scripts import writer
 from app.visual.engine.scripts.program import Program
+from app.visual.engine.steps import Task, step
 from app.visual.engine.values import NodeFailure, Table
 from tests.steps import COMPONENTS, ON_MIXED, SEED, Run, component_of, defaults, kept, mixed_table, node, preset
 
@@ -338,9 +341,56 @@ def test_given_a_model_of_another_job_when_used_by_a_program_then_it_comes_out_o
 def test_given_what_no_program_repeats_when_written_then_it_is_said_what_to_do_instead() -> None:
     with pytest.raises(NodeFailure, match=r"'Automatic search': .* make a job of the graph that it found"):
         program_of([READ, ("auto_ml", {"data": (1, "data")}, {})], file="data.csv")
-    own = {**as_sent([READ])[0], "label": "Clip", "step": "own.run"}
-    with pytest.raises(NodeFailure, match="'Clip': a component of your own is not written"):
-        written({"title": "", "seed": SEED, "nodes": [own]})
+    clusters: list[Drawn] = [
+        ("dataset", {}, {"columns": ["weight"]}),
+        ("k_means", {"data": (1, "data")}, {}),
+        ("cross_validation", {"pipeline": (2, "pipeline"), "data": (1, "data")}, {}),
+    ]
+    with pytest.raises(NodeFailure, match="'Cross-validation': a classification or a regression is needed"):
+        program_of(clusters, file="data.csv")
+
+
+OWN = """
+from random import random
+
+from sklearn.ensemble import RandomForestClassifier
+
+
+def run(inputs, parameters, seed, figures):
+    frame = inputs["data"]
+    frame["weight"] = frame["weight"].clip(upper=parameters["limit"]) + random()
+    figures("metrics").table({"what": ["limit"], "value": [parameters["limit"]]})
+    figures("metrics").curve("nothing", [1], [1], "x", "y")
+    features = frame[["weight"]]
+    model = RandomForestClassifier(5, random_state=seed).fit(features, frame[frame.attrs["target"]])
+    return {"data": frame, "model": model}
+"""
+
+
+def test_given_a_component_of_ones_own_when_written_then_its_file_is_brought_in(
+    tmp_path: Path, mixed_file: str
+) -> None:
+    file = tmp_path / "clip.py"
+    file.write_text(OWN, "utf-8")
+    kinds = {"data": "data", "model": "sklearn_model", "metrics": "metrics"}
+    own = {**as_sent([READ])[0], "id": 2, "label": "Clip", "step": "own.run", "outputs": list(kinds), "source": {}}
+    own |= {"parameters": {"limit": 4.0}, "inputs": {"data": (1, "data")}}
+    with pytest.raises(NodeFailure, match="'Clip': there is no file of this component"):
+        written({"title": "", "seed": SEED, "nodes": [as_sent([READ], file=mixed_file)[0], own]})
+    own["source"] = {"file": str(file), "id": "1", "kinds": kinds}
+    judge: Drawn = ("evaluate_classification", {"model": (2, "model"), "data": (2, "data")}, {})
+    nodes = [as_sent([READ], file=mixed_file)[0], own, {**as_sent([judge])[0], "id": 3}]
+    names, printed = executed(written({"title": "", "seed": SEED, "nodes": nodes}).script())
+
+    (table,) = (one["data"] for one in by_steps(tmp_path, [READ], file=mixed_file))
+    figures: dict[str, Figures] = {}
+    told = {OWN_FILE: str(file), OWN_NAME: "clip.py", OWN_OUTPUTS: kinds, "limit": 4.0}
+    task = Task("", None, told, {"data": table}, SEED, lambda port: figures.setdefault(port, Figures(None)))
+    made = step("own.run")(task)
+    pd.testing.assert_frame_equal(names["clip_data"], made["data"].frame, check_like=True)
+    scores = node(tmp_path, "evaluate_classification", {"model": made["model"], "data": made["data"]}).scores()
+    assert f"accuracy: {scores['accuracy']}" in printed
+    assert re.search(r"limit\s+4\.0", printed)
 
 
 def test_given_a_file_of_another_kind_when_read_by_a_program_then_types_are_the_same(tmp_path: Path) -> None:

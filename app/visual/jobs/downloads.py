@@ -23,6 +23,7 @@ from app.visual.jobs import running
 from app.visual.jobs.graph import Ready
 from app.visual.jobs.trained import Trained
 from app.visual.jobs.wire import ModelFormat, ModelQuery, PortQuery, RowsQuery, ScriptQuery, TableQuery
+from app.visual.own import service as own
 
 _REFUSED = 3
 """The exit status of an engine's process that says why it cannot be done."""
@@ -93,6 +94,10 @@ async def script(service: Service, query: ScriptQuery) -> bytes:
     sources = {node: _source(one) for node, one in checked.sources.items()}
     for node, one in brought.items():
         sources[node] = await asyncio.to_thread(_model, one, service.settings)
+    components = {node.id: node.component for node in checked.order}
+    for node, code in (await asyncio.to_thread(own.code_of, service.settings, components)).items():
+        kinds = {port.name: port.type for port in components[node].outputs}
+        sources[node] = {"file": code.name, "id": code.sha256, "kinds": kinds}
     graph = {
         "title": f"{checked.experiment.name}: job {query.job_id}",
         "seed": seed,

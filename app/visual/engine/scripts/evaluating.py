@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from app.visual.engine.scripts.applying import prepared
 from app.visual.engine.scripts.program import Code, Fitted, Rows, Section, call, literal
@@ -28,7 +29,7 @@ def classification(section: Section) -> Mapping[str, Rows]:
 def regression(section: Section) -> Mapping[str, Rows]:
     """Scores."""
     model = section.model()
-    _ready(section, model, section.rows())
+    _ready(section, replace(model, task="regression"), section.rows())
     section.set("scores", f"{section.helper('regression_scores')}(true, {model.name}.predict(features))")
     section.show("scores")
     return {}
@@ -59,9 +60,9 @@ def validation(section: Section) -> Mapping[str, Rows]:
     model = section.model("pipeline")
     folds = _refitted(section, model)
     section.use("sklearn.base.clone", "sklearn.model_selection.cross_validate")
-    told = {"cv": Code(folds), "scoring": list(SCORES[model.task])}
+    told = {"cv": Code(folds), "scoring": list(_scores(section, model))}
     section.set("found", call("cross_validate", told, "clone(pipeline)", "features", "labels"))
-    columns = {plain_name(name): _told(name, f'found["test_{name}"]') for name in SCORES[model.task]}
+    columns = {plain_name(name): _told(name, f'found["test_{name}"]') for name in _scores(section, model)}
     section.table("scores", columns)
     count = section.parameters.get("cv", 5)
     section.show_table(f'{{"fold": range(1, {count + 1}), **scores}}')
@@ -81,7 +82,7 @@ def learning(section: Section) -> Mapping[str, Rows]:
     """The score by the number of rows that are learnt from."""
     model = section.model("pipeline")
     folds = _refitted(section, model)
-    name = SCORES[model.task][0]
+    name = _scores(section, model)[0]
     section.import_as("import numpy as np")
     section.use("sklearn.base.clone", "sklearn.model_selection.learning_curve")
     told = {
@@ -101,11 +102,12 @@ def learning(section: Section) -> Mapping[str, Rows]:
 def importance(section: Section) -> Mapping[str, Rows]:
     """How much the score falls when a column's values are shuffled."""
     model = section.model()
+    _scores(section, model)
     _ready(section, model, section.rows())
     section.import_as("import numpy as np")
     section.use("sklearn.inspection.permutation_importance")
     told = {
-        "scoring": SCORES[model.task][0],
+        "scoring": _scores(section, model)[0],
         "n_repeats": section.parameters.get("n_repeats", 5),
         "random_state": section.seed,
     }
@@ -123,6 +125,17 @@ def importance(section: Section) -> Mapping[str, Rows]:
     return {}
 
 
+def _scores(section: Section, model: Fitted) -> Sequence[str]:
+    if model.task not in SCORES:
+        what = (
+            f"is of {model.task}"
+            if model.task
+            else "comes out of a component of your own, whose kind shows when it runs"
+        )
+        raise NodeFailure(f"'{section.node.label}': a classification or a regression is needed; the model {what}")
+    return SCORES[model.task]
+
+
 def _ready(section: Section, model: Fitted, rows: Rows) -> None:
     """Write ``features`` as the estimator takes them, and what is ``true`` of them."""
     section.set("features", prepared(section, model, rows))
@@ -137,6 +150,7 @@ def _true(section: Section, model: Fitted, rows: Rows) -> str:
 
 def _refitted(section: Section, model: Fitted) -> str:
     """Write a ``pipeline``, its ``features`` and ``labels``; the expression of the folds."""
+    _scores(section, model)
     rows = section.rows("data")
     section.use("sklearn.pipeline.make_pipeline")
     section.set("pipeline", f"make_pipeline({', '.join([*model.preparation, model.name])})")

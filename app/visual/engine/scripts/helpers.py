@@ -6,6 +6,7 @@ They are the engine's steps without their checks; nothing here may need a module
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,28 @@ def show_table(title: str, columns: Mapping[str, Any]) -> None:
     """Print columns side by side."""
     print(f"\n{title}")
     print(pd.DataFrame(columns).to_string(index=False, float_format=str))
+
+
+class Printed:
+    """Takes what a component of one's own draws at a port: tables are printed, the rest is left out."""
+
+    def __init__(self, port: str) -> None:
+        self.port = port
+
+    def table(self, columns: Mapping[str, Any]) -> None:
+        """Print columns."""
+        show_table(self.port, columns)
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *arguments, **more: nullcontext()
+
+
+def framed(rows: pd.DataFrame, target: str | None) -> pd.DataFrame:
+    """The rows as components of one's own take them: ``attrs`` tell the target."""
+    frame = rows.copy()
+    if target is not None:
+        frame.attrs["target"] = target
+    return frame
 
 
 def class_scores(model: Any, features: pd.DataFrame) -> np.ndarray | None:

@@ -60,6 +60,7 @@ class Fitted:
 
     name: str
     task: str
+    """Empty where only the model itself knows."""
     target: str | None = None
     preparation: tuple[str, ...] = ()
     tells: bool | None = False
@@ -67,7 +68,7 @@ class Fitted:
     of_classes: bool = True
     """Whether it has classes, and not clusters only."""
     loaded: bool = False
-    """Whether it comes out of a file, with what its rows go through before it."""
+    """Whether it comes from elsewhere, as one with what its rows go through before it."""
 
 
 class Code(str):
@@ -87,13 +88,14 @@ class Node:
     inputs: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     """Of a data set: ``preset``; or ``file``, ``id``, ``encoding``, ``delimiter`` and ``header``. Of a model that
-    another job has trained: ``file``, ``id``, ``task`` and ``target``."""
+    another job has trained: ``file``, ``id``, ``task`` and ``target``. Of a component of one's own: ``file``, ``id``
+    and ``kinds``, output -> type."""
 
 
 class Section:
     """A node whose lines are being written."""
 
-    def __init__(self, program: Program, node: Node, name: str, inputs: Mapping[str, Any]) -> None:
+    def __init__(self, program: Program, node: Node, name: str, inputs: Mapping[str, Rows | Fitted]) -> None:
         self._program = program
         self.node = node
         self.name = name
@@ -111,6 +113,11 @@ class Section:
     def optional_rows(self, port: str) -> Rows | None:
         """The table at an input port that may be open."""
         return self.rows(port) if port in self._inputs else None
+
+    @property
+    def inputs(self) -> Mapping[str, Rows | Fitted]:
+        """What is at the input ports that are tied."""
+        return self._inputs
 
     def model(self, port: str = "model") -> Fitted:
         """The model at an input port."""
@@ -324,11 +331,13 @@ class Program:
         return f"from __future__ import annotations\n\n{imports}\n\n{settings}"
 
 
-_STANDARD = frozenset({"collections", "functools", "importlib", "pathlib", "sys", "typing"})
+_STANDARD = frozenset(
+    {"collections", "contextlib", "functools", "importlib", "pathlib", "random", "runpy", "sys", "typing"}
+)
 _IMPORTED = frozenset(
     {
         *("learning_curve", "permutation_importance", "train_test_split", "cross_validate", "clone", "make_pipeline"),
-        *("datasets", "metrics", "partial", "sys", "Path", "threadpool_limits"),
+        *("datasets", "metrics", "partial", "random", "runpy", "sys", "Path", "threadpool_limits"),
     }
 )
 """Names that sections import, which no variable may take."""
