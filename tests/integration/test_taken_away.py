@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import re
 import subprocess
@@ -108,9 +109,9 @@ async def test_a_model_and_a_preparation_can_be_had_as_onnx_and_what_cannot_is_t
     assert (await lab.refused("GET", "/job/download/model", params={**asked, "format": "pmml"}))[0] == 400
 
 
-def printed_by(script: Path, data: Path) -> str:
+def printed_by(script: Path, *files: Path) -> str:
     """What a script prints that knows nothing of this tree."""
-    command = [sys.executable, "-P", str(script), str(data)]
+    command = [sys.executable, "-P", str(script), *map(str, files)]
     done = subprocess.run(command, cwd=script.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -133,6 +134,48 @@ async def test_a_script_comes_to_the_figures_of_the_run(lab: Experiments, tmp_pa
     assert [float(one) for one in row[1:]] == pytest.approx(
         [report[name][report["class"].index("large")] for name in ("precision", "recall", "f1", "rows")], abs=1e-9
     )
+
+
+SHIFT = b"""
+COMPONENT = {
+    "name": "ShiftWeights",
+    "inputs": [{"name": "data", "type": "data"}],
+    "outputs": [{"name": "data", "type": "data"}],
+    "parameters": [{"name": "by", "type": "float", "label": "By", "default": 1.0}],
+}
+
+
+def run(inputs, parameters, seed, figures):
+    return {"data": inputs["data"].assign(weight=inputs["data"]["weight"] + parameters["by"])}
+"""
+
+
+async def test_a_script_brings_in_components_of_ones_own_and_models_of_other_jobs(
+    lab: Experiments, tmp_path: Path
+) -> None:
+    before, nodes, content = await trained(lab)
+    await lab.ok("POST", "/component/own", files={"file": ("shift.py", SHIFT)})
+    graph = [
+        node("read", "sklearn.dataset", {"dataset": await lab.data_set(content, "rows.csv"), "target": "y"}),
+        node("shift", "own.shift_weights", {"by": 2.5}, data="read.data"),
+        node("model", "sklearn.trained_pipeline", {"model": {"jobId": before, "nodeId": nodes["learn"]}}),
+        node("use", "sklearn.apply_pipeline", model="model.model", data="shift.data"),
+    ]
+    job, drawn = await lab.job(await lab.experiment("used again"), graph)
+    ended = await lab.run(job)
+    assert ended["jobStatus"] == Status.SUCCEEDED, ended
+    table = await lab.file("/job/download/table", jobId=job, nodeId=drawn["use"], portName="data")
+
+    script = tmp_path / "graph.py"
+    text = await lab.file("/job/download/script", jobId=job)
+    script.write_bytes(text + b'apply_a_pipeline.to_csv("predicted.csv", index=False)\n')
+    asked = {"jobId": before, "nodeId": nodes["learn"], "portName": "pipeline"}
+    (tmp_path / f"job-{before}.skops").write_bytes(await lab.file("/job/download/pipeline", **asked))
+    (tmp_path / "rows.csv").write_bytes(content)
+    (tmp_path / "shift.py").write_bytes(SHIFT)
+    await asyncio.to_thread(printed_by, script)
+    made, expected = pd.read_csv(tmp_path / "predicted.csv"), pd.read_csv(io.BytesIO(table))
+    pd.testing.assert_frame_equal(made, expected, check_like=True, rtol=1e-9)
 
 
 async def test_a_graph_that_was_not_run_can_be_taken_away_and_one_that_cannot_be_run_cannot(lab: Experiments) -> None:
