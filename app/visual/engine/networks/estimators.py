@@ -202,7 +202,8 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
                 f"The network ends in '{self.network.last}', which brings out {size(self.network.shape)}, and {what}: "
                 f"let it end in {self.dense} with {count} {'output' if count == 1 else 'outputs'}"
             )
-        if self.network.last.lower() in ("softmax", "logsoftmax"):
+        last = self.network.layers[-1] if self.network.layers else None
+        if last is not None and "softmax" in (last.name.lower(), last.parameters.get("activation")):
             raise NodeFailure("The loss makes probabilities by itself: take the softmax at the end of the network out")
 
     dense = "a fully connected layer"
