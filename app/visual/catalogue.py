@@ -187,6 +187,8 @@ class Stage(_Value):
     name: str
     label: Label
     groups: Sequence[Group]
+    frameworks: Sequence[str] | None = None
+    """Those that have it; None: all."""
 
 
 class Attribute(_Value):
@@ -197,11 +199,10 @@ class Attribute(_Value):
 
 
 class Catalogue:
-    """All components of one framework, in the order in which they are shown, and the stages that have some."""
+    """All components of one framework, in the order in which they are shown."""
 
     def __init__(self, stages: Sequence[Stage], components: Sequence[Component]) -> None:
-        filled = {component.stage for component in components}
-        self.stages = [stage for stage in stages if stage.name in filled]
+        self.stages = stages
         self.components = components
         self._by_id = {component.uuid: component for component in components}
 
@@ -230,7 +231,11 @@ _OWN_GROUPS = {
 @cache
 def catalogue(framework: Framework) -> Catalogue:
     """The framework's components. Raises pydantic's ValidationError where the files are wrong."""
-    stages = [Stage.model_validate(one) for one in _read("stages")["stages"]]
+    stages = [
+        stage
+        for stage in map(Stage.model_validate, _read("stages")["stages"])
+        if stage.frameworks is None or framework.name.lower() in stage.frameworks
+    ]
     found: list[Component] = []
     for folder in _FOLDERS[framework]:
         for file in sorted((FOLDER / folder).glob("*.json")):

@@ -106,7 +106,7 @@ def test_given_a_framework_of_deep_learning_when_listed_then_layers_are_added_to
 
 
 def test_given_mxnet_when_listed_then_it_has_no_components() -> None:
-    assert catalogue(Framework.MXNET).components == catalogue(Framework.MXNET).stages == []
+    assert catalogue(Framework.MXNET).components == []
 
 
 def test_given_the_attributes_when_listed_then_the_published_ones_are_there() -> None:
