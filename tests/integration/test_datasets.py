@@ -465,9 +465,7 @@ async def test_given_an_archive_that_is_none_or_does_harm_then_it_is_refused(
 
 
 async def test_given_presets_then_they_are_there_and_stay_as_they_are(api: DataSets) -> None:
-    for preset in PRESETS:
-        if preset.name == "flights":
-            continue  # the demo's, and large
+    for preset in (PRESETS[0], PRESETS[3]):  # what all of them have is held against their libraries by the steps' tests
         made = await api.ok("POST", json={"dataType": 2, "dataSource": 0, "preset": preset.name})
         assert made == {"dataId": preset.id}
         found = await api.detail(preset.id)

@@ -161,7 +161,7 @@ def test_given_values_of_another_type_after_many_rows_then_the_first_of_them_is_
     assert [(column.type, column.exception) for column in columns] == [
         ("float", ""),
         ("int", ""),
-        ("text", "row 100001 has '\"a', the rows before it bool"),
+        ("text", "row 100001 has 'a, \"b\"', the rows before it bool"),
         ("text", f"row 200000 has '{'x' * 40}...', the rows before it float"),
         ("text", "row 120000 has '5', the rows before it date"),
         ("text", ""),

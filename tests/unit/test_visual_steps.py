@@ -25,6 +25,7 @@ from sklearn.model_selection import KFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from app.visual.datasets.presets import BY_NAME
 from app.visual.engine import values
 from app.visual.engine.plan import FIGURES, Plan, Progress, Step
 from app.visual.engine.values import Model, NodeFailure, Table
@@ -426,6 +427,8 @@ def test_given_a_preset_when_read_then_it_is_the_librarys_to_the_last_digit(tmp_
     read = node(tmp_path, "dataset", **preset(tmp_path, name))["data"]
     library = getattr(datasets, f"load_{name}")(as_frame=True)
     assert read.target == "target"
+    told = BY_NAME[name]
+    assert (told.rows, told.size) == (len(library.data), (tmp_path / f"{name}.csv").stat().st_size)
     pd.testing.assert_frame_equal(read.features, library.data, check_exact=True)
     classes = library.get("target_names")
     named = library.target if classes is None or name == "digits" else [classes[one] for one in library.target]
@@ -442,7 +445,8 @@ def test_given_names_when_read_then_the_columns_have_them(tmp_path: Path) -> Non
 def test_given_the_flights_when_read_then_nothing_tells_how_they_arrived(tmp_path: Path) -> None:
     read = node(tmp_path, "dataset", **preset(tmp_path, "flights"))["data"]
     assert read.target == "delayed"
-    assert len(read.frame) == 327_346
+    assert len(read.frame) == BY_NAME["flights"].rows == 327_346
+    assert (tmp_path / "flights.csv").stat().st_size == BY_NAME["flights"].size
     assert not {"arr_delay", "arr_time", "dep_delay", "dep_time", "air_time"} & set(read.frame.columns)
     assert 0.2 < read.labels.mean() < 0.3
 

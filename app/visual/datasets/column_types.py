@@ -6,6 +6,8 @@ block of values at a time, so that a file is judged as fast as its rows are foun
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntFlag, StrEnum
@@ -112,7 +114,7 @@ class ColumnKinds:
             return
         for place in list(self._open):
             if kind := kind_of(cells[place]):
-                self._add(place, kind, row, cells[place].encode("latin-1"))
+                self._add(place, kind, row, cells[place].encode("latin-1").decode(self._encoding, "replace"))
 
     def see(
         self, data: bytes, rows: Places, starts: Places, delimiters: Places, quotes: Places, enclosed: Places
@@ -151,9 +153,9 @@ class ColumnKinds:
             places, np.bitwise_or.reduce(kinds, axis=1).tolist(), kinds, begin, strict=True
         ):
             if kind | self._kinds[place] != self._kinds[place]:
-                self._take_in(place, Kind(kind), rows, of_rows, bytes_, begins)
+                self._take_in(place, Kind(kind), rows, of_rows, data, begins)
 
-    def _take_in(self, place: int, kind: Kind, rows: Places, kinds: Bytes, bytes_: Bytes, begins: Places) -> None:
+    def _take_in(self, place: int, kind: Kind, rows: Places, kinds: Bytes, data: bytes, begins: Places) -> None:
         """Take in what the values of a column are, ``kind`` all together."""
         import numpy as np
 
@@ -166,9 +168,9 @@ class ColumnKinds:
         first = int(np.flatnonzero(np.isin(so_far, texts))[0])
         if first:
             self._kinds[place] = Kind(int(so_far[first - 1]))
-        self._add(place, Kind(int(kinds[first])), int(rows[first]), self._value(bytes_, int(begins[first])))
+        self._add(place, Kind(int(kinds[first])), int(rows[first]), self._cell(data, int(begins[first])))
 
-    def _add(self, place: int, kind: Kind, row: int, value: bytes) -> None:
+    def _add(self, place: int, kind: Kind, row: int, value: str) -> None:
         """Take in what one value is."""
         seen = self._kinds[place]
         self._kinds[place] = seen | kind
@@ -176,7 +178,7 @@ class ColumnKinds:
             return
         self._open.discard(place)
         if seen:
-            text = value.decode(self._encoding, "replace").strip()
+            text = value.strip()
             shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
             self._exceptions[place] = f"row {row + 1 - self._header} has {shown!r}, the rows before it {type_of(seen)}"
 
@@ -206,6 +208,12 @@ class ColumnKinds:
         for long in left.tolist():
             judged[long] = kind_of(self._value(bytes_, int(begin[long])).decode("latin-1"))
         return judged
+
+    def _cell(self, data: bytes, start: int) -> str:
+        """The beginning of the value there, without its quotes."""
+        quoted = start > 0 and data[start - 1] == _QUOTE
+        text = data[start - quoted : start + 4 * LONGEST].decode(self._encoding, "replace")
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter.decode()))[0]
 
     def _value(self, bytes_: Bytes, start: int) -> bytes:
         """The value that begins there."""
