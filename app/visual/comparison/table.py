@@ -128,7 +128,8 @@ def metrics(runs: Sequence[RunOfJob]) -> list[MetricColumn]:
         which = better(column.metric)
         best: list[int] = []
         if which is not None:
-            top = (max if which is Better.HIGHER else min)(value for value, _ in values)
+            numbers = [value for value, _ in values]
+            top = max(numbers) if which is Better.HIGHER else min(numbers)
             best = [run for value, run in values if value == top]
         columns.append(MetricColumn(column.node, column.port, column.metric, which, best))
     return columns
