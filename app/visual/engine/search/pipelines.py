@@ -66,7 +66,8 @@ def pipeline(
         steps.append(("fill", "sklearn.simple_imputer", {"strategy": fill}))
     if scaled:
         steps.append(("scale", "sklearn.standard_scaler", {}))
-    rows, checked, nodes = (SPLIT, "train"), (SPLIT, "test"), []
+    nodes: list[Drawn] = []
+    rows, checked = (SPLIT, "train"), (SPLIT, "test")
     for name, uuid, parameters in steps:
         nodes.append(_node(name, uuid, parameters, seed, data=rows, test=checked))
         rows, checked = (name, "data"), (name, "test")
@@ -89,10 +90,10 @@ def carry_out(
         given in a run of the graph, where its arithmetic does not depend on how its rows lie in memory.
     """
     brought = dict(known)
+    drawn: Callable[[str], Figures] = figures or (lambda _: Figures(None))
     for node in nodes:
         of = component(node.component)
         inputs = {port: brought[source][output] for port, (source, output) in node.inputs.items()}
-        drawn = figures or (lambda _: Figures(None))
         outputs = step(of.step)(Task(of.label.en, of.of, of.completed(node.parameters), inputs, seed, drawn))
         brought[node.name] = outputs if kept is None else _through(kept / node.name, outputs)
     return brought

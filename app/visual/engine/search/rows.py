@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,5 +68,5 @@ def stages(rows: int, columns: int) -> Sequence[int]:
     return sizes
 
 
-def _rows(table: Table, places: np.ndarray) -> Table:
+def _rows(table: Table, places: np.ndarray[Any, Any]) -> Table:
     return table.with_rows(table.frame.iloc[places])

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from app.visual.engine import checks
 from app.visual.engine.plan import Drawing, Drawn
@@ -114,7 +115,10 @@ def _tell(task: Task, winner: Tried, metric: str, nodes: Sequence[Drawn], column
     """What won, node by node, below what the search has shown; and what of the columns was of no use."""
     figures = task.figures("search")
     assert winner.score is not None
-    said = [("", "trial", winner.number), ("", f"{metric}, compared on rows kept for that", f"{winner.score:.6g}")]
+    said: list[tuple[str, str, Any]] = [
+        ("", "trial", winner.number),
+        ("", f"{metric}, compared on rows kept for that", f"{winner.score:.6g}"),
+    ]
     for node in nodes:
         name = pipelines.component(node.component).label.en
         said += [(name, key, value) for key, value in node.parameters.items()] or [(name, "", "")]
