@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "visual_0006"
-down_revision = "visual_0002"
+revision = "visual_0005"
+down_revision = "visual_0004"
 branch_labels = None
 depends_on = None
 
