@@ -69,4 +69,7 @@ WITHOUT_CUDA := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-p
 	$(addprefix nvidia-,cublas cuda-cccl cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
+# Modules are compiled once, and not by each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test test-all lint bench chaos lock
