@@ -42,7 +42,7 @@ lint: .venv/.installed ## style, types, imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: setup ## measure against Flink's own tools (about 22 minutes); figures in benchmarks/latest.json
+bench: setup ## measure against Flink's own tools (about 31 minutes); figures in benchmarks/latest.json
 	@$(BIN)/hlink fetch bench
 	@$(BIN)/python -m benchmarks
 

@@ -185,10 +185,19 @@ class Api:
         self.wait_for(job_id, 1, timeout_s)
         return answer
 
+    def cancel(self, job_id: int, timeout_s: float = 60, **how: Any) -> None:
+        """Returns once the job is canceled: on a busy machine the answer may come before that."""
+        self.ok("POST", f"/jobs/cancel/{job_id}", params=how)
+        self.wait_for(job_id, 2, timeout_s)
+
     def wait_for(self, job_id: int, status: int, timeout_s: float = 60) -> None:
         """Returns once the job has that published status."""
+        self.wait_until(job_id, lambda shown: shown == status, timeout_s)
+
+    def wait_until(self, job_id: int, holds: Callable[[int], bool], timeout_s: float) -> None:
+        """Returns once the job's published status is one that ``holds``."""
         deadline = time.monotonic() + timeout_s
-        while self.status(job_id) != status:
+        while not holds(self.status(job_id)):
             assert time.monotonic() < deadline, self.ok("GET", f"/jobs/overview/{job_id}")
             time.sleep(0.2)
 

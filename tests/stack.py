@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from stream_jobs.local import artifacts, ports
+from stream_jobs.local import artifacts, ports, processes
 from stream_jobs.local.components.flink import flink_complaint, slots
 from stream_jobs.local.components.kafka import kafka_complaint
 from stream_jobs.local.components.postgres import postgres_complaint
@@ -40,6 +40,14 @@ def shared_artifacts() -> Path:
     """The downloaded artifacts of the developer's home, which all test stacks use."""
     home = Path(os.environ.get("HLINK_HOME", ROOT / ".hlink"))
     return artifacts.artifacts_dir(home.expanduser().resolve())
+
+
+def kill(stack: Stack, *components: str) -> None:
+    """``kill -9``, until they are gone: what is just dying may still look alive."""
+    killed = [found for name in components for found in processes.marked(processes.mark(stack.home, name))]
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, 10)
 
 
 @contextmanager

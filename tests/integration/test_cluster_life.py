@@ -76,8 +76,7 @@ def test_given_a_login_then_a_job_runs_and_is_seen_through_the_proxy_and_the_clu
         assert changed["name"] == name
         assert api.ok("GET", "/cluster/info", params={"clusterId": cluster})["reachable"] is True
     finally:
-        api.ok("POST", f"/jobs/cancel/{job}?mode=none")
-    api.wait_for(job, 2)
+        api.cancel(job, mode="none")
 
 
 def test_given_no_or_a_wrong_login_then_the_cluster_is_refused_with_the_remedy(

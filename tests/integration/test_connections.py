@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -182,15 +183,28 @@ async def test_a_database_table_that_fits_is_no_problem(
     assert await connections.check(written(to, *columns, key=("id",))) == []
 
 
+@pytest.fixture
+def pg_database(endpoints: Endpoints, postgres: Callable[[], psycopg.Connection[Any]]) -> Iterator[str]:
+    """The name of a database of the test's own, where no other test has a session."""
+    name, server = f"own_{uuid.uuid4().hex[:8]}", postgres()
+    server.execute(f"CREATE DATABASE {name}".encode())
+    yield name
+    server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
 async def test_a_session_is_used_again_and_replaced_when_the_server_has_ended_it(
-    connections: Connections, endpoints: Endpoints, pg_table: NewTable, postgres: Callable[[], psycopg.Connection[Any]]
+    connections: Connections, endpoints: Endpoints, pg_database: str, postgres: Callable[[], psycopg.Connection[Any]]
 ) -> None:
-    to = connection(endpoints, pg_table("id int primary key"))
+    there = endpoints.postgres.parameters() | {"dbname": pg_database}
+    with psycopg.connect(**there, autocommit=True) as prepared:
+        prepared.execute("CREATE TABLE products (id int primary key)")
+    to = connection(endpoints, "products")
+    to = replace(to, url=to.url.rsplit("/", 1)[0] + "/" + pg_database)
     server = postgres()
 
     def sessions() -> list[int]:
-        """Ours, as the server numbers them: services of other tests have sessions there, too."""
-        return [kept.session.info.backend_pid for same in connections._sessions._idle.values() for kept in same]
+        found = server.execute("SELECT pid FROM pg_stat_activity WHERE datname = %s", [pg_database])
+        return [pid for (pid,) in found.fetchall()]
 
     assert await connections.check(side(to, Column("id", "INT"))) == []
     (opened,) = sessions()
@@ -203,8 +217,7 @@ async def test_a_session_is_used_again_and_replaced_when_the_server_has_ended_it
     assert another != opened
     await connections.close()
     async with asyncio.timeout(30):
-        seen = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
-        while server.execute(seen, [another]).fetchone():  # noqa: ASYNC110 the server tells nobody
+        while sessions():  # noqa: ASYNC110 the server tells nobody
             await asyncio.sleep(0.05)
 
 
@@ -214,7 +227,7 @@ async def test_a_session_is_ended_some_time_after_its_login(
     monkeypatch.setattr("app.hlink.connections.sessions.LIFE_S", 2.0)
     assert await connections.check(side(connection(endpoints, pg_table("id int")), Column("id", "INT"))) == []
     assert connections._sessions._idle
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(2.5):
         while connections._sessions._idle:  # noqa: ASYNC110 it ends by itself
             await asyncio.sleep(0.05)
 

@@ -205,8 +205,7 @@ def test_given_a_running_job_when_a_second_version_comes_then_it_keeps_the_first
     assert sorted((row["k"], row["v"]) for row in rows) == [("cone", "xone"), ("ctwo", "xtwo")]
 
     # The first job's next run takes the new version, as a version of its own.
-    api.ok("POST", f"/jobs/cancel/{first}?mode=none")
-    api.wait_for(first, 2)
+    api.cancel(first, mode="none")
     api.run(first)
     assert api.ok("GET", f"/jobs/{first}")["version"] == "2"
     produce(topic, [{"k": "y"}])
@@ -376,8 +375,7 @@ def test_given_a_python_function_when_a_job_calls_it_then_its_results_are_in_the
     function = uploaded(api, module, name, "texts.backwards", "PYTHON", file_name="texts.py")
     job = shop.run(f"SELECT k, {name}(text) FROM {shop.words}")
     assert values(consume(shop.out_topic, 2, timeout=120)) == ["noitseuq1", "ro eb ot1"]
-    api.ok("POST", f"/jobs/cancel/{job}?mode=none")
-    api.wait_for(job, 2)
+    api.cancel(job, mode="none")
 
     second = PYTHON.format(mark="2").encode()
     api.ok("PUT", "/ds/udf/update", params={"id": function}, files={"jarfile": ("texts.py", second)})

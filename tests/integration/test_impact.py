@@ -153,8 +153,7 @@ def test_given_a_stopped_job_when_it_was_changed_then_its_savepoint_is_judged_be
     counting: Counting,
 ) -> None:
     savepoint = counting.api.ok("GET", f"/jobs/savepoint/{counting.id}")["path"]
-    counting.api.ok("POST", f"/jobs/cancel/{counting.id}")
-    counting.api.wait_for(counting.id, 2)
+    counting.api.cancel(counting.id)
     counting.change("SELECT k, SUM(v) FROM {} GROUP BY k", savepointPath=savepoint)
     refusal = counting.api.refused("POST", f"/jobs/run/{counting.id}")
     assert "it holds other aggregates" in refusal["msg"]

@@ -195,8 +195,7 @@ def test_given_a_program_that_runs_when_the_cluster_forgot_its_jar_then_it_is_br
         f"{jars.api.endpoints.flink_url}/jobs/{jars.api.ok('GET', f'/jobs/{job_id}')['flinkJobId']}/checkpoints"
     )
     assert httpx.get(checkpoints, timeout=30).json()["latest"]["restored"]["external_path"] == restarted["restoredFrom"]
-    jars.api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
-    jars.api.wait_for(job_id, 2)
+    jars.api.cancel(job_id, mode="none")
 
 
 def test_given_a_wrong_program_when_it_is_stored_or_run_then_it_is_told_why(jars: Jars) -> None:

@@ -35,8 +35,7 @@ def test_given_a_running_job_when_it_is_updated_then_the_run_keeps_its_version_u
     assert api.ok("GET", f"/jobs/{job_id}")["flinkJobId"] == first
     assert [(v["version"], v["running"]) for v in versions(api, job_id)] == [(2, False), (1, True)]
 
-    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
-    api.wait_for(job_id, 2)
+    api.cancel(job_id, mode="none")
     second = api.run(job_id)["flinkJobId"]
     assert second != first
     assert [(v["version"], v["running"]) for v in versions(api, job_id)] == [(2, True), (1, False)]
@@ -116,8 +115,7 @@ def test_given_a_running_job_when_it_is_removed_then_that_is_refused_until_it_ha
     refusal = api.refused("DELETE", "/jobs/removeDO", params={"id": job_id})
     assert refusal["msg"] == f"Job 'job {airport.tag}' is running: cancel it first"
 
-    api.ok("POST", f"/jobs/cancel/{job_id}?mode=none")
-    api.wait_for(job_id, 2)
+    api.cancel(job_id, mode="none")
     api.ok("DELETE", "/jobs/removeDO", params={"id": str(job_id)})
     for method, path in (("GET", f"/jobs/{job_id}"), ("POST", f"/jobs/run/{job_id}"), ("GET", f"/jobs/{job_id}/log")):
         assert api.refused(method, path)["code"] == -8

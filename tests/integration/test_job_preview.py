@@ -18,19 +18,20 @@ def preview(api: Api, body: Json, **more: Any) -> Json:
     return found
 
 
-def complete_preview(api: Api, body: Json, **more: Any) -> Json:
-    """Asks again where the time was up before the end: a process that has just started is slow."""
+def preview_until(holds: Callable[[Json], Any], api: Api, body: Json, **more: Any) -> Json:
+    """Asks again where the time was up before that: a process that has just started is slow."""
     deadline = time.monotonic() + 60
-    while not (shown := preview(api, body, **more))["complete"]:
+    while not holds(shown := preview(api, body, **more)):
         assert time.monotonic() < deadline, shown
     return shown
 
 
+def complete_preview(api: Api, body: Json, **more: Any) -> Json:
+    return preview_until(lambda shown: shown["complete"], api, body, **more)
+
+
 def preview_with_rows(api: Api, airport: Airport) -> None:
-    """Asks again where the time was up before the first row."""
-    deadline = time.monotonic() + 60
-    while not (shown := preview(api, airport.job(), limit=1))["sinks"][f"out_{airport.tag}"]["rows"]:
-        assert time.monotonic() < deadline, shown
+    preview_until(lambda shown: shown["sinks"][f"out_{airport.tag}"]["rows"], api, airport.job(), limit=1)
 
 
 def test_given_a_job_when_it_is_previewed_then_its_rows_are_shown_and_nothing_remains(

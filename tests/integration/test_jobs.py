@@ -38,7 +38,7 @@ def test_features_come_out_of_kafka_and_postgresql(
         {"k": "b", "name": "Beta", "v": 1.0},
     ]
     expected = {("Alpha", 60, 3540.0), ("Beta", 60, 3600.0)}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     while set(found := postgres().execute(f"SELECT * FROM {airport.totals_table}").fetchall()) != expected:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
@@ -71,7 +71,7 @@ def test_features_come_out_of_kafka_and_postgresql(
     assert api.refused("POST", f"/jobs/cancel/{job_id}?mode=none")["msg"] == f"Job {body['jobName']!r} is not running"
 
 
-def overview_with(api: Api, job_id: int, condition: Callable[[Json], Any], timeout_s: float = 60) -> Json:
+def overview_with(api: Api, job_id: int, condition: Callable[[Json], Any], timeout_s: float = 30) -> Json:
     deadline = time.monotonic() + timeout_s
     while not condition(shown := api.ok("GET", f"/jobs/overview/{job_id}")):
         assert time.monotonic() < deadline, json.dumps(shown, indent=1)

@@ -9,15 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from stream_jobs.local import processes
 from stream_jobs.local.endpoints import Endpoints, External
 from stream_jobs.local.stack import Stack
 from tests.proxies import BadLine, Line, bad_line_to
 from tests.services import Api, Json, running_service
-from tests.stack import shared_artifacts
+from tests.stack import kill, shared_artifacts
 
 LONG_S = 180.0
 _COUNTED_S = 3.5
@@ -30,12 +28,6 @@ class Flink:
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.url = stack.up().flink_url
-
-    def kill(self, component: str) -> None:
-        """``kill -9``."""
-        for process in processes.marked(processes.mark(self.stack.home, component)):
-            process.kill()
-            psutil.wait_procs([process], 10)
 
     def repair(self) -> None:
         """Start what is dead, at the same addresses."""
@@ -166,7 +158,7 @@ def test_given_a_job_manager_that_is_killed_then_its_job_goes_on_from_its_newest
     job.add(20)
     job.until_counted(20)
     job.until_checkpointed(flink)  # which nobody may have noted yet
-    flink.kill("jobmanager")
+    kill(flink.stack, "jobmanager")
     job.add(20)  # while nothing runs
     time.sleep(3)
     assert job.run["state"] == "RUNNING", "a cluster that does not answer is not a job that is lost"
@@ -187,7 +179,7 @@ def test_given_a_policy_of_none_when_the_cluster_loses_its_memory_then_the_job_s
 ) -> None:
     job = counting(recover="none")
     before = job.start()
-    flink.kill("jobmanager")
+    kill(flink.stack, "jobmanager")
     flink.repair()
 
     lost = job.until(lambda run: run["state"] == "LOST")

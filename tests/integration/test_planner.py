@@ -487,4 +487,4 @@ async def test_no_planner_outlives_its_parent(tmp_path: Path) -> None:
         worker = planner_process(tmp_path)
         jvm = worker.children()[0]
         worker.kill()  # as kill -9 of the service does, it closes the JVM's standard input
-        await asyncio.to_thread(jvm.wait, 30)
+        await asyncio.to_thread(jvm.wait, 10)

@@ -427,7 +427,7 @@ async def test_given_a_replica_that_ends_in_order_then_its_runs_are_free_at_once
     assert replica.stdin is not None
     replica.stdin.close()
 
-    assert await exit_code(replica) == 0
+    assert await exit_code(replica, 15) == 0
     assert (await world.load(run)).lease_owner is None
 
 

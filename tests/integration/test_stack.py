@@ -23,7 +23,7 @@ from stream_jobs.local.components.postgres import Postgres
 from stream_jobs.local.endpoints import Endpoints, External
 from stream_jobs.local.errors import ComponentError, StackStateError
 from stream_jobs.local.stack import ComponentState, Stack
-from tests.stack import shared_artifacts
+from tests.stack import kill, shared_artifacts
 
 # They share one stack, so with --dist loadgroup they stay on one worker.
 pytestmark = pytest.mark.xdist_group("stack")
@@ -73,14 +73,6 @@ class Home:
         found = {name: processes.marked(processes.mark(self.stack.home, name)) for name in OWN}
         assert all(len(running) <= 1 for running in found.values()), found
         return {name: running[0].pid for name, running in found.items() if running}
-
-    def kill(self, *names: str) -> None:
-        """``kill -9``, until they are gone: what is just dying may still look alive."""
-        pids = self.pids()
-        killed = [psutil.Process(pids[name]) for name in names]
-        for process in killed:
-            process.kill()
-        psutil.wait_procs(killed, 10)
 
     def ports(self) -> dict[str, int]:
         return json.loads(self.stack.state_file.read_text())["ports"]
@@ -156,7 +148,7 @@ def test_status_is_zero_only_when_all_are_healthy(home: Home):
     healthy = home.hlink("status", "--json")
     assert healthy.returncode == 0
     assert {one["name"]: one["state"] for one in json.loads(healthy.stdout)} == dict.fromkeys(OWN, "healthy")
-    home.kill("postgres")
+    kill(home.stack, "postgres")
     broken = home.hlink("status")
     assert broken.returncode == 1
     assert "stopped" in broken.stdout
@@ -180,7 +172,7 @@ def test_the_doctor_names_what_is_missing_with_its_remedy(other_home: Home, tmp_
 def test_up_repairs_what_was_killed_and_leaves_the_rest_alone(home: Home):
     home.up()
     before = home.pids()
-    home.kill("taskmanager", "kafka", "postgres")
+    kill(home.stack, "taskmanager", "kafka", "postgres")
     home.up()
     after = home.pids()
     assert after["jobmanager"] == before["jobmanager"]
@@ -190,7 +182,7 @@ def test_up_repairs_what_was_killed_and_leaves_the_rest_alone(home: Home):
 def test_up_repairs_a_jobmanager_and_its_taskmanager_joins_again(home: Home):
     home.up()
     before = home.pids()
-    home.kill("jobmanager")
+    kill(home.stack, "jobmanager")
     home.up()
     after = home.pids()
     assert after["jobmanager"] != before["jobmanager"]
@@ -265,7 +257,7 @@ def test_ctrl_c_in_the_middle_of_up_ends_what_it_started(home: Home):
 def test_ctrl_c_leaves_alone_what_ran_before(home: Home):
     home.up()
     before = home.pids()
-    home.kill("kafka")
+    kill(home.stack, "kafka")
     starter = home.start_hlink("up")
     read_line_with(starter, "kafka        starting")
     starter.send_signal(signal.SIGINT)
@@ -277,7 +269,7 @@ def test_a_component_that_hangs_is_replaced(home: Home, monkeypatch: pytest.Monk
     home.up()
     before = home.pids()
     monkeypatch.setattr(base, "HANG_GRACE", 1.0)
-    monkeypatch.setattr(Postgres, "start_timeout", 30.0)
+    monkeypatch.setattr(Postgres, "start_timeout", 15.0)
     monkeypatch.setattr(Postgres, "stop_grace", 1.0)
     psutil.Process(before["postgres"]).suspend()
     home.up()

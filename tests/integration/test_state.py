@@ -61,9 +61,8 @@ class Counting:
         return found
 
     def cancel(self, **how: Any) -> Json:
-        """The run, once it is canceled: on a busy machine the answer may come before that."""
-        self.api.ok("POST", f"/jobs/cancel/{self.id}", params=how)
-        self.until(2)
+        """The run, once it is canceled."""
+        self.api.cancel(self.id, **how)
         return self.run()
 
     def restart(self, **how: Any) -> Json:

@@ -61,10 +61,7 @@ class Prepared:
         return [one for one in reversed(found) if one["state"] != "FAILED"]
 
     def expect_one_running_job(self) -> None:
-        deadline = time.monotonic() + 90
-        while self.api.status(self.job_id) != 1:
-            assert time.monotonic() < deadline, self.api.ok("GET", f"/jobs/overview/{self.job_id}")
-            time.sleep(0.2)
+        self.api.wait_for(self.job_id, 1, 90)
         time.sleep(1.5)  # a second job would come with the next ticks
         view = self.api.ok("GET", f"/jobs/{self.job_id}")
         (known,) = self.new_flink_jobs()
@@ -76,10 +73,7 @@ class Prepared:
             self.service.start()
         if self.api.status(self.job_id) in (1, 9):
             self.api.call("POST", f"/jobs/cancel/{self.job_id}?mode=none")
-        deadline = time.monotonic() + 90
-        while self.api.status(self.job_id) in (1, 9):
-            assert time.monotonic() < deadline, self.api.ok("GET", f"/jobs/overview/{self.job_id}")
-            time.sleep(0.2)
+        self.api.wait_until(self.job_id, lambda status: status not in (1, 9), 90)
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
 
 
