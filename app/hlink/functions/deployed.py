@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
@@ -45,7 +46,7 @@ async def deploy(workshop: Workshop, name: str, model: Model, onnx: Path, descri
         async with workshop.database.write() as session:
             known = await _known(session, prediction, probability, model, hold=True)
             for one, entry in zip(names, entries, strict=True):
-                fields = {
+                fields: dict[str, Any] = {
                     "implementation": entry.implementation,
                     "file_name": file.name,
                     "sha256": file.sha256,

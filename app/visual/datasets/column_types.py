@@ -71,7 +71,7 @@ def type_of(kinds: Kind) -> ColumnType:
             return ColumnType.BOOLEAN
         case Kind.DATE:
             return ColumnType.DATE
-    return ColumnType.NUMBER if kinds and kinds & ~(Kind.INTEGER | Kind.NUMBER) == 0 else ColumnType.TEXT
+    return ColumnType.NUMBER if kinds and not kinds & ~(Kind.INTEGER | Kind.NUMBER) else ColumnType.TEXT
 
 
 def kind_of(cell: str) -> Kind:

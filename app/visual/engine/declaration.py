@@ -46,7 +46,8 @@ def declared(source: bytes) -> dict[str, Any]:
         found = ast.literal_eval(value)
     except (ValueError, TypeError):
         computed = next((one for one in ast.walk(value) if not isinstance(one, _LITERAL)), value)
-        raise Wrong(f"{NAME} has to be written out, without names, calls or calculations", computed.lineno) from None
+        line = getattr(computed, "lineno", value.lineno)
+        raise Wrong(f"{NAME} has to be written out, without names, calls or calculations", line) from None
     if not isinstance(found, dict):
         raise Wrong(f"{NAME} is no dictionary", value.lineno)
     return found

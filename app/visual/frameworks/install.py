@@ -137,7 +137,7 @@ def _files(own: Own) -> list[Path]:
 def _requirement(own: Own) -> str:
     """The framework itself, in the version that this release names."""
     written = "".join(file.read_text() for file in _files(own))
-    return re.findall(rf"^{own.package}==[^\s;]+", written, re.MULTILINE)[0]
+    return str(re.findall(rf"^{own.package}==[^\s;]+", written, re.MULTILINE)[0])
 
 
 def _large(own: Own) -> str:

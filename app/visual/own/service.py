@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import Request
+from sqlalchemy import ColumnElement
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -112,7 +113,7 @@ async def find(session: AsyncSession, uuid: str, *, held: bool = False) -> OwnCo
 
 async def page(session: AsyncSession, query: OwnQuery) -> tuple[Sequence[OwnComponent], int]:
     """One page of the components, by name, and how many there are."""
-    wanted = [OwnComponent.del_flag == 1, *containing(OwnComponent.uuid, query.name)]
+    wanted: list[ColumnElement[bool]] = [col(OwnComponent.del_flag) == 1, *containing(OwnComponent.uuid, query.name)]
     total = (await session.exec(select(func.count()).select_from(OwnComponent).where(*wanted))).one()
     rows = select(OwnComponent).where(*wanted).order_by(col(OwnComponent.uuid))
     return (await session.exec(rows.offset(query.offset).limit(query.size))).all(), total

@@ -53,7 +53,7 @@ class Machine(Protocol):
         """Write it in a form that other programs read: one file in a folder, which exists."""
 
 
-class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
+class NetworkEstimator(BaseEstimator, ABC):
     """A network and how it learns.
 
     :param network: without the functions that belong to the loss: scores of classes come out, not probabilities.
@@ -275,7 +275,7 @@ class NetworkEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         """The same again."""
 
 
-class NetworkClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc]
+class NetworkClassifier(ClassifierMixin, NetworkEstimator):
     """Scores of classes come out of the network; the loss is their cross-entropy."""
 
     def predict(self, X: pd.DataFrame) -> Array:
@@ -312,7 +312,7 @@ class NetworkClassifier(ClassifierMixin, NetworkEstimator):  # type: ignore[misc
         self.classes_ = np.asarray(found["classes"], dtype=found["dtype"])
 
 
-class NetworkRegressor(RegressorMixin, NetworkEstimator):  # type: ignore[misc]
+class NetworkRegressor(RegressorMixin, NetworkEstimator):
     """One number comes out. It is learnt with mean 0 and deviation 1, and told as it was."""
 
     def predict(self, X: pd.DataFrame) -> Array:

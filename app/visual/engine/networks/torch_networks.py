@@ -122,7 +122,7 @@ class TorchMachine:
 
     def loss(self, outputs: Array, truth: Array) -> float:
         """The mean over all rows."""
-        return self._loss(torch.from_numpy(outputs), torch.from_numpy(truth)).item()
+        return float(self._loss(torch.from_numpy(outputs), torch.from_numpy(truth)).item())
 
     def weights(self) -> dict[str, Array]:
         """The module's state by the names that PyTorch has for it."""

@@ -90,7 +90,8 @@ def _decided(graph: Graph, scores: str, classes: int) -> str:
 
 
 def _row(values: Any) -> Array:
-    return np.atleast_1d(np.asarray(values, dtype=float))
+    row: Array = np.atleast_1d(np.asarray(values, dtype=float))
+    return row
 
 
 # Trees

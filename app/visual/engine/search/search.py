@@ -57,7 +57,7 @@ class Tried:
     @property
     def number(self) -> int:
         """Counts from 1."""
-        return self.trial.number + 1
+        return int(self.trial.number) + 1
 
     @property
     def said(self) -> str:

@@ -99,15 +99,14 @@ def _of_the_same_types(features: pd.DataFrame, fitted: Mapping[str, str]) -> pd.
         if was is None or now is None or was == now or pd.api.types.infer_dtype(there) == "boolean":
             continue
         if not len(there):
-            features = features.assign(
-                **{name: column.astype({"numbers": "float", "texts": "object"}.get(was, fitted[name]))}
-            )
+            kind: Any = {"numbers": "float", "texts": "object"}.get(was, fitted[name])
+            features = features.assign(**{name: column.astype(kind)})
             continue
         wrong = pd.to_numeric(there, errors="coerce").isna() if (was, now) == ("numbers", "texts") else there.notna()
-        first = there.index[int(wrong.to_numpy().argmax())]
+        place = int(column.notna().to_numpy().nonzero()[0][int(wrong.to_numpy().argmax())])
         raise NodeFailure(
             f"The column '{name}' had {was} when the model was fitted and has {now} here, "
-            f"'{column[first]}' in row {features.index.get_loc(first) + 1} for instance: "
+            f"'{column.iloc[place]}' in row {place + 1} for instance: "
             f"mend the data set, or put 'Change types' before this node"
         )
     return features

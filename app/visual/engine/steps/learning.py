@@ -74,5 +74,6 @@ def _weights(estimator: Any) -> np.ndarray[Any, Any] | None:
         # Kernels other than the linear one have no coefficients, and say so by an AttributeError.
         if (found := getattr(estimator, name, None)) is not None and isinstance(found, np.ndarray):
             of_one = np.atleast_1d(np.squeeze(found))
-            return of_one if of_one.ndim == 1 else np.abs(found).mean(axis=0)
+            weights: np.ndarray[Any, Any] = of_one if of_one.ndim == 1 else np.abs(found).mean(axis=0)
+            return weights
     return None

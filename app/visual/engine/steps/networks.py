@@ -43,12 +43,12 @@ def begin(task: Task) -> Outputs:
     image = [task.parameters.get(name) for name in ("channels", "height", "width")]
     if len(features) and any(images.is_image(features[name]) for name in features.columns):
         checks.only_images(features)
-        inputs: tuple[int, ...] = images.shape_of(features.iloc[0, 0])
+        first: Any = features.iloc[0, 0]
+        inputs: tuple[int, ...] = images.shape_of(first)
     elif any(image[1:]):
         if not all(image[1:]):
             raise NodeFailure("Only one of height and width is set: set both, or none where rows are no images")
-        channels, height, width = image[0] or 1, image[1], image[2]
-        inputs = (channels, height, width)
+        inputs = (int(image[0] or 1), int(image[1] or 0), int(image[2] or 0))
         if math.prod(inputs) != len(features.columns):
             raise NodeFailure(
                 f"Images of {size(inputs)} (channels x height x width) are {math.prod(inputs)} numbers, and the table "

@@ -62,6 +62,7 @@ def run(task: Task) -> Mapping[str, Value]:
 def _given(value: Value) -> Any:
     if isinstance(value, Model):
         return value.pipeline if value.preparation else value.estimator
+    assert isinstance(value, Table), "components of one's own have no ports for networks and drawings"
     frame = value.frame
     if value.target is not None:
         frame.attrs[TARGET] = value.target
