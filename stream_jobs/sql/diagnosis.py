@@ -17,6 +17,8 @@ from stream_jobs.problems import Place, Problem
 from stream_jobs.sql.source import Edited
 from stream_jobs.sql.statements import Insert, output_items
 
+_MOST_SIGNATURES = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -98,6 +100,18 @@ def of_job(refusal: Refusal, job: Job) -> Problem:
     return _explain(refusal, _Context(job, "", None, None, refusal))
 
 
+def of_plan(refusal: Refusal) -> str:
+    """What it means that a plan, which Flink itself has made, cannot be read or translated."""
+    if found := re.search(
+        r"Mismatch of function's argument data type '(.*)' and actual argument type '(.*)'", refusal.innermost
+    ):
+        return (
+            f"a function takes {found[1]} and is given {found[2]}, which Flink does not convert where arguments are "
+            f"named (name => value): give them by their positions, or write CAST(value AS {found[1]})"
+        )
+    return refusal.innermost
+
+
 def _explain(refusal: Refusal, context: _Context) -> Problem:
     for _, message in reversed(refusal.causes):
         for pattern, explain in _EXPLAINED:
@@ -158,8 +172,14 @@ def _unknown_table(match: re.Match[str], context: _Context) -> Problem:
 def _unknown_function(match: re.Match[str], context: _Context) -> Problem:
     return context.problem(
         f"function {match['name']} does not exist for arguments ({_readable(match['arguments'])}).",
-        "Check its name and the number and types of its arguments.",
+        _taken(match["signatures"]) or "Check its name and the number and types of its arguments.",
     )
+
+
+def _taken(signatures: str | None) -> str:
+    """What a function can be called with, as Flink lists it, a line each."""
+    known = [line.strip() for line in (signatures or "").splitlines() if line.strip()]
+    return f"It takes {' or '.join(known[:_MOST_SIGNATURES])}." if known else ""
 
 
 def _wrong_types(match: re.Match[str], context: _Context) -> Problem:
@@ -335,6 +355,15 @@ def _expected(rest: str) -> str:
     return ", ".join(named + sorted(words & _STRUCTURE))
 
 
+def _wrong_arguments(match: re.Match[str], context: _Context) -> Problem:
+    called = next((found[1] for _, one in context.refusal.causes if (found := _CALLED.search(one))), "")
+    what = f"{called} cannot be called so: " if called else ""
+    return context.problem(f"{what}{_plain(context.refusal.innermost)}", _taken(match["signatures"]))
+
+
+_CALLED = re.compile(r"Invalid function call:\n(.*)", re.DOTALL)
+
+
 def _character(match: re.Match[str], context: _Context) -> Problem:
     return context.problem("this character cannot stand here.", "Remove it, or put its name in backticks.")
 
@@ -348,7 +377,13 @@ _EXPLAINED: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], 
     (re.compile(r"Column '(?P<column>.*)' not found in any table"), _unknown_column),
     (re.compile(r"Table '(?P<name>.*)' not found"), _unknown_table),
     (re.compile(r"Object '(?P<name>[^']*)' not found"), _unknown_table),
-    (re.compile(r"No match found for function signature (?P<name>\w+)\((?P<arguments>.*)\)"), _unknown_function),
+    (
+        re.compile(
+            r"No match found for function signature (?P<name>\w+)\((?P<arguments>.*)\)"
+            r"(?:\.\nSupported signatures are:\n(?P<signatures>(?:.|\n)*))?"
+        ),
+        _unknown_function,
+    ),
     (
         re.compile(
             r"Cannot apply '(?P<operator>.*)' to arguments of type '(?P<call>[^']*)'(?P<supported>.*)", re.DOTALL
@@ -378,6 +413,10 @@ _EXPLAINED: Sequence[tuple[re.Pattern[str], Callable[[re.Match[str], _Context], 
     ),
     (re.compile(r"Could not find any factory for identifier '(?P<connector>[^']*)'"), _no_connector),
     (re.compile(r"Temporal [Tt]able [Jj]oin currently only supports"), _not_temporal),
+    (
+        re.compile(r"Invalid input arguments\. Expected signatures are:\n(?P<signatures>.*)", re.DOTALL),
+        _wrong_arguments,
+    ),
     (re.compile(r"Encountered \"(?P<token>.*)\" at line \d+, column \d+\.\s*(?P<rest>.*)", re.DOTALL), _syntax),
     (re.compile(r"Lexical error at line"), _character),
     (re.compile(r"Non-query expression encountered in illegal context"), _not_a_query),

@@ -96,7 +96,7 @@ async def test_a_search_in_a_drawn_graph_is_adopted_with_what_comes_before_it(la
     anew = await lab.ok("POST", "/job/adopt", json={"jobId": job, "nodeId": nodes["search"], "expId": elsewhere})
     assert (anew["isNew"], anew["expId"]) == (True, elsewhere)
     status, said = await lab.refused("POST", "/job/adopt", json={"jobId": job, "nodeId": nodes["read"]})
-    assert (status, f"node {nodes['read']} does not search" in said) == (400, True)
+    assert (status, f"node {nodes['read']} finds no graph" in said) == (400, True)
 
 
 @on_sqlite

@@ -309,7 +309,7 @@ def test_given_avro_messages_then_the_copy_has_what_their_schema_says(
         {"id": 2**60 + n, "price": Decimal("-12.34"), "at": datetime(2026, 1, 1, 0, 0, n, tzinfo=UTC), "note": None}
         for n in range(3)
     ]
-    produce(topic, [_avro(one) for one in trades] + [b"\x02\x00\xfe\xff\xff\xff\x07\x00"])
+    produce(topic, [_avro(one) for one in trades] + [b"\x02\xfe\xff\xff\xff\x07\x00"])
     body = {
         "dsName": name, "tableName": name, "dsType": "source", "tableType": "kafka", "schemaType": 1,
         "schemaFile": json.dumps(TRADE),

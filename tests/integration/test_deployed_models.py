@@ -148,7 +148,7 @@ def test_given_deployed_models_when_a_job_calls_them_then_every_score_is_the_bat
         return frame, table, ", ".join(names)
 
     tumours, tumour_rows, columns = fed(CANCER, "tumours", "DOUBLE", 3)
-    flowers, flower_rows, _ = fed(IRIS, "flowers", "DECIMAL(10, 2)", 2)
+    flowers, flower_rows, numbers = fed(IRIS, "flowers", "DECIMAL(10, 2)", 2)
     patients, patient_rows, features = fed(DIABETES[["bmi"]], "patients", "DOUBLE", 0)
     scores = {"id": "BIGINT", "label": "STRING", "p": "DOUBLE"}
     topics = [kafka_topic(hint) for hint in ("tumour", "flower", "progress")]
@@ -156,8 +156,10 @@ def test_given_deployed_models_when_a_job_calls_them_then_every_score_is_the_bat
         api.kafka_sink(f"scored_{n}_{tag}", topic, scores if n < 2 else {"id": "BIGINT", "value": "DOUBLE"})
         for n, topic in enumerate(topics)
     ]
-    # By their names, in another order; of a narrower type.
-    named = ", ".join(f"{one['name']} => c{n}" for n, one in reversed(list(enumerate(told["arguments"]))))
+    # By their names, in another order; and by their places, of another type.
+    named = ", ".join(
+        f"{one['name']} => CAST(c{n} AS DOUBLE)" for n, one in reversed(list(enumerate(told["arguments"])))
+    )
     body = api.job(
         f"scores {tag}",
         [tumour_rows, flower_rows, patient_rows],
@@ -215,16 +217,22 @@ def test_given_a_deployed_model_when_its_name_is_deployed_again_then_only_anothe
 def test_given_a_call_with_wrong_arguments_when_a_job_is_checked_then_the_signature_is_told(
     api: Api, trained: Trained, tag: str, kafka_topic: Callable[..., str]
 ) -> None:
-    trained.deployed("flowers", "model", tag)
-    source = api.kafka_source(f"rows_{tag}", kafka_topic("rows"), {"k": "STRING", "v": "DOUBLE"})
+    names = [one["name"] for one in trained.deployed("flowers", "model", tag)["arguments"]]
+    columns = {"k": "STRING", "v": "DOUBLE", "d": "DECIMAL(10, 2)"}
+    source = api.kafka_source(f"rows_{tag}", kafka_topic("rows"), columns)
     sink = api.kafka_sink(f"out_{tag}", kafka_topic("out"), {"v": "STRING"})
 
-    def refusal(arguments: str) -> str:
-        body = api.job(f"job {tag}", [source], {sink: f"SELECT predict_{tag}({arguments}) FROM rows_{tag}"})
-        return str(api.refused("POST", "/jobs/validate", json=body)["msg"])
+    def calling(arguments: str) -> Json:
+        return api.job(f"job {tag}", [source], {sink: f"SELECT predict_{tag}({arguments}) FROM rows_{tag}"})
 
-    assert f"predict_{tag}" in refusal("v, v, v")
-    assert f"predict_{tag}" in refusal("v, v, v, k")
+    for wrong in ("v, v, v", "v, v, v, k"):
+        refusal = api.refused("POST", "/jobs/validate", json=calling(wrong))["msg"]
+        assert f"predict_{tag}({names[0]} => DOUBLE, {names[1]} => DOUBLE" in refusal
+    # Flink makes a plan of this one, and no job.
+    job = int(api.ok("POST", "/jobs/addDO", json=calling(", ".join(f"{name} => d" for name in names[::-1])))["id"])
+    refusal = api.refused("POST", f"/jobs/run/{job}")["msg"]
+    assert "takes DOUBLE and is given DECIMAL(10, 2)" in refusal
+    assert "CAST(value AS DOUBLE)" in refusal
 
 
 @pytest.mark.parametrize(

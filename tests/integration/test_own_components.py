@@ -173,7 +173,7 @@ async def test_what_goes_wrong_in_the_file_is_told_with_node_and_line(lab: Lab) 
         ("return {'dat': frame}", "5.py: run returned 'dat', which COMPONENT does not declare as an output"),
         ("return {}", "6.py: run returned nothing for its output 'data'"),
         ("return {'data': 5}", "7.py: the output 'data' has to be a DataFrame of pandas; it is a int"),
-        ("return {'data': frame.assign(x=[{1}] * 150)}", "of one that cannot be kept"),
+        ("return {'data': frame.assign(x=[{1}] * 150)}", "The column 'x' has values of a type that cannot be kept"),
         ("figures('nowhere')", "9.py, line 8, in run: ValueError: there is no output 'nowhere': there are data"),
     )  # fmt: skip
     graph = [node("read", "sklearn.dataset", {"dataset": 1})]

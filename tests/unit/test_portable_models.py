@@ -227,7 +227,7 @@ def test_given_a_preparation_when_converted_then_rows_as_they_were_read_are_pred
     ("uuid", "parameters", "message"),
     [
         ("quantile_transformer", {"output_distribution": "normal", "n_quantiles": 10}, "QuantileTransformer: skl2onnx"),
-        ("knn_imputer", {"weights": "distance"}, "KNNImputer: skl2onnx"),
+        ("knn_imputer", {"weights": "distance"}, "KNNImputer: onnxruntime"),
         ("simple_imputer", {"strategy": "most_frequent", "add_indicator": True}, "SimpleImputer: columns that tell"),
     ],
 )

@@ -40,7 +40,7 @@ from stream_jobs.planner.plan import fill_in, secrets_of_tables
 from stream_jobs.rest import Cluster as FlinkCluster
 from stream_jobs.rest import ClusterError, Clusters, FlinkRestError, JobNotFound
 from stream_jobs.sql.ddl import PLACEHOLDER
-from stream_jobs.sql.diagnosis import Refusal
+from stream_jobs.sql.diagnosis import Refusal, of_plan
 
 LEAVES = "leaves_state_of"
 """In a run's spec: the run whose state it does not take over, although it comes behind it."""
@@ -121,7 +121,7 @@ class PlanSubmitter:
         if refusal.function is not None:
             raise SubmissionRefused(f"A function of the job cannot be made: {refusal.innermost}")
         if answer["error"].get("step") == "load":
-            raise SubmissionRefused(f"Flink cannot read the job's plan: {refusal.innermost}")
+            raise SubmissionRefused(f"Flink cannot make a job of the plan: {of_plan(refusal)}")
         raise SubmissionUncertain(refusal.innermost)
 
     async def inspect(self, path: str) -> Inspection:

@@ -217,6 +217,8 @@ def _save_frame(frame: pd.DataFrame, path: Path) -> None:
         table = pa.Table.from_pandas(frame, preserve_index=False)
     except pa.ArrowException as error:
         raise NodeFailure(f"A column has values of several types, or of one that cannot be kept: {error}") from error
+    if nested := [field.name for field in table.schema if pa.types.is_nested(field.type)]:
+        raise NodeFailure(f"The column '{nested[0]}' has values of a type that cannot be kept: a value is one thing")
     feather.write_feather(table, str(path), compression="lz4")
 
 

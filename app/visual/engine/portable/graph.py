@@ -15,7 +15,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from app.visual.engine.portable import NotConvertible
 
 OPSET, ML_OPSET, IR_VERSION = 18, 5, 10
-"""What onnxruntime reads from 1.28 on, for Java, too: older ones get some trees of the operator TreeEnsemble wrong."""
+"""What onnxruntime reads from 1.28 on."""
 
 Operand = str | np.ndarray[Any, Any]
 """The name of a tensor, or a constant."""

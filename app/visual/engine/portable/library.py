@@ -10,6 +10,7 @@ import onnxruntime
 import skl2onnx
 from onnx import TensorProto
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+from sklearn.impute import KNNImputer
 
 from app.visual.engine.portable import NotConvertible
 from app.visual.engine.portable.graph import OPSET, Graph
@@ -22,6 +23,8 @@ def convert(graph: Graph, estimator: Any, matrix: str, width: int) -> list[str]:
 
     It computes with doubles where the library can, else with floats. Raises :class:`NotConvertible`.
     """
+    if isinstance(estimator, KNNImputer):
+        raise NotConvertible("onnxruntime before 1.31 divides by zero in it, and ends its whole process")
     for numbers, element in ((DoubleTensorType, TensorProto.DOUBLE), (FloatTensorType, TensorProto.FLOAT)):
         model = _converted(estimator, numbers([None, width]))
         if isinstance(model, onnx.ModelProto):

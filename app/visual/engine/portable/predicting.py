@@ -157,16 +157,21 @@ def _sums(graph: Graph, matrix: str, trees: Sequence[_Tree], targets: Sequence[i
         number = np.empty(len(tree.left), dtype=np.int64)
         number[inner] = nodes_before + np.arange(len(inner))
         number[leaf] = leaves_before + np.arange(len(leaf))
-        # A tree that is one leaf becomes a node whose both ways lead there.
-        split = inner if len(inner) else leaf
-        left, right = (tree.left[split], tree.right[split]) if len(inner) else (leaf, leaf)
+        split, left, right = inner, tree.left[inner], tree.right[inner]
+        to_left, to_right = number[left], number[right]
+        if not len(inner):
+            # A tree that is one leaf becomes a node with two of it: onnxruntime before 1.31 reads another tree's leaf
+            # where both ways lead to the same.
+            split = left = right = leaf
+            to_left, to_right = number[leaf], number[leaf] + 1
+            leaf = np.repeat(leaf, 2)
         for name, values in {
             "nodes_featureids": tree.feature[split],
             "nodes_splits": tree.threshold[split].astype(float),
             "nodes_missing_value_tracks_true": tree.missing_left[split],
-            "nodes_truenodeids": number[left],
+            "nodes_truenodeids": to_left,
             "nodes_trueleafs": tree.left[left] < 0,
-            "nodes_falsenodeids": number[right],
+            "nodes_falsenodeids": to_right,
             "nodes_falseleafs": tree.left[right] < 0,
             "leaf_weights": tree.values[leaf, 0].astype(float),
             "leaf_targetids": np.full(len(leaf), target),

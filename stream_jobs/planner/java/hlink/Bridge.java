@@ -312,7 +312,8 @@ public final class Bridge {
     /**
      * Submits a compiled plan to the cluster that the options name; returns when Flink has accepted the job.
      *
-     * <p>A failure says in {@code step} whether the plan could not be loaded (nothing was sent) or the submission failed.
+     * <p>A failure says in {@code step} whether the plan could not be read or translated (nothing was sent) or the
+     * submission failed.
      */
     private Map<String, Object> execute(
             List<String> functions, String plan, Map<String, String> options, String authorization) {
@@ -337,14 +338,10 @@ public final class Bridge {
 
     private StreamGraph graph(String plan, Map<String, String> options) {
         try (Session ignored = new Session(null, List.of(), options)) {
-            CompiledPlan loaded;
-            try {
-                loaded = environment.loadPlan(PlanReference.fromJsonString(plan));
-            } catch (Exception e) {
-                throw new PlanFailure(e);
-            }
-            loaded.execute();
+            environment.loadPlan(PlanReference.fromJsonString(plan)).execute();
             return SessionExecutor.taken();
+        } catch (Exception e) {
+            throw new PlanFailure(e);
         }
     }
 
