@@ -19,7 +19,11 @@ from tests.graphs import WITHIN_S, Experiments, Json, node
 from tests.run_processes import Part, RunProcess, of_runs
 from tests.services import Serve
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    # What differs between databases is not used here; that runs survive is tried on both.
+    pytest.mark.parametrize("database_url", ["postgresql"], indirect=True),
+]
 
 
 @pytest.fixture

@@ -23,7 +23,11 @@ from tests.graphs import Experiments, Json, node
 from tests.services import Serve
 from tests.steps import mixed_table
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [
+    pytest.mark.timeout(240),
+    # What differs between databases is not used here.
+    pytest.mark.parametrize("database_url", ["sqlite"], indirect=True),
+]
 
 
 @pytest.fixture
