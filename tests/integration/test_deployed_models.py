@@ -165,7 +165,7 @@ def test_given_deployed_models_when_a_job_calls_them_then_every_score_is_the_bat
         [tumour_rows, flower_rows, patient_rows],
         {
             sinks[0]: f"SELECT id, {tumour['name']}({columns}), {tumour_proba['name']}({columns}) FROM tumours_{tag}",
-            sinks[1]: f"SELECT id, {flower['name']}({named}), {flower_proba['name']}({named}) FROM flowers_{tag}",
+            sinks[1]: f"SELECT id, {flower['name']}({named}), {flower_proba['name']}({numbers}) FROM flowers_{tag}",
             sinks[2]: f"SELECT id, {progress['name']}({features}) FROM patients_{tag}",
         },
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import pkgutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Annotated
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+import app
 from app.errors import (
     Conflict,
     DatabaseFailure,
@@ -19,6 +25,30 @@ from app.errors import (
 )
 from app.hlink.answers import envelope
 from app.hlink.wire import Answer, ClusterEntity, JobEntity, JobQuery, JobView, Page, Paging, TableView, time_span
+
+
+def _models(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for one in base.__subclasses__():
+        yield one
+        yield from _models(one)
+
+
+def test_given_nothing_in_any_field_then_it_is_taken_or_refused() -> None:
+    """Bounds of a number, on a field that may lack one, must not be held against its absence."""
+    for module in pkgutil.walk_packages(app.__path__, "app."):
+        if "wire" in module.name:
+            importlib.import_module(module.name)
+    fields = [
+        (model, name, TypeAdapter(Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation))
+        for model in _models(BaseModel)
+        if model.__module__.startswith("app.") and "wire" in model.__module__
+        for name, field in model.model_fields.items()
+    ]
+    assert len(fields) > 300
+    for model, name, read in fields:
+        for nothing in (None, ""):
+            with contextlib.suppress(ValidationError):
+                assert read.validate_python(nothing) in (None, "", []), (model, name)
 
 
 def test_a_job_is_read_by_its_published_names_misspelt_ones_too() -> None:

@@ -73,7 +73,7 @@ class NewCopy(Wire):
         alias="timeColumn",
         description="of a database's table: the column that the times are of; needed where it has several",
     )
-    limit: Annotated[OptionalInt64, Field(ge=1)] = Field(None, description="the most rows, in no order")
+    limit: OptionalInt64 = Field(None, ge=1, description="the most rows, in no order")
     columns: list[Text] | None = Field(
         None,
         max_length=MOST_COLUMNS,

@@ -80,7 +80,7 @@ def _onnx(model: Model, given: argparse.Namespace) -> int:
     try:
         given.file.write_bytes(to_onnx(model, origin, _seen(model, given.rows, MOST_ROWS)))
     except NotConvertible as error:
-        return _refuse(f"{error}. Take it away as skops instead")
+        return _refuse(str(error))
     return 0
 
 

@@ -52,7 +52,8 @@ async def deploy(service: Service, wanted: Deployment) -> DeploymentView:
             )
         )
     query = ModelQuery(job_id=wanted.job_id, node_id=wanted.node_id, port=wanted.port, format=ModelFormat.ONNX)
-    file = await downloads.model_file(service, query, port.type)
+    instead = "deploy another kind of model, or predict in a job of jobPattern 0"
+    file = await downloads.model_file(service, query, port.type, otherwise=instead)
     about = f"{wanted.port} of node {wanted.node_id} of job {wanted.job_id} of visual experiments"
     try:
         model = await asyncio.to_thread(described, file)

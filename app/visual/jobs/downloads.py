@@ -34,8 +34,12 @@ EXPORTED = f"exported-{_VERSION}"
 _WITHIN_S = 120.0
 
 
-async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Path:
+async def model_file(
+    service: Service, query: ModelQuery, kind: PortType, otherwise: str = "take it away as skops instead"
+) -> Path:
     """The file of a model, or of a pipeline; made once, kept beside the output.
+
+    ``otherwise`` is what its caller can do where a model of scikit-learn cannot be made ONNX.
 
     Raises:
         NotFound, Conflict: no such output; it has not come out.
@@ -52,7 +56,8 @@ async def model_file(service: Service, query: ModelQuery, kind: PortType) -> Pat
         return await _made(folder / f"{EXPORTED}.{asked}", program, more=["--format", asked])
     # What another job brought out may be the same, and the file tells whose it is.
     file = folder / f"{EXPORTED}-{query.job_id}-{query.node_id}.onnx"
-    return await _made(file, program, more=await _of_onnx(service, query))
+    remedy = "" if framework in OWN else otherwise
+    return await _made(file, program, more=await _of_onnx(service, query), remedy=remedy)
 
 
 async def table_file(service: Service, query: TableQuery) -> Path:
@@ -165,12 +170,12 @@ async def _output(service: Service, query: PortQuery, kind: PortType) -> Path:
     return folder
 
 
-async def _made(file: Path, program: Sequence[str], more: Sequence[str] = ()) -> Path:
+async def _made(file: Path, program: Sequence[str], more: Sequence[str] = (), remedy: str = "") -> Path:
     """The file, which the program writes where it is not there yet."""
     if not await asyncio.to_thread(file.exists):
         beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
         try:
-            await ask([*program, str(beside), *more])
+            await ask([*program, str(beside), *more], remedy=remedy)
             await asyncio.to_thread(os.replace, beside, file)
         except FileNotFoundError:
             raise NotFound("What the node brought out is not kept any more: run the job again") from None
@@ -188,11 +193,11 @@ def _program(name: str) -> str:
     return f"app.visual.engine.{name}"
 
 
-async def ask(program: Sequence[str], given: bytes = b"", field: str = "format") -> bytes:
+async def ask(program: Sequence[str], given: bytes = b"", field: str = "format", remedy: str = "") -> bytes:
     """What a program of the engine's writes to its standard output; ``given`` is on its standard input.
 
     Raises:
-        InvalidInput: it refuses, and says why; ``field`` names what was asked for.
+        InvalidInput: it refuses, and says why; ``field`` names what was asked for, ``remedy`` what can be done.
         Unavailable: it failed, or took too long.
     """
     process = await asyncio.create_subprocess_exec(
@@ -213,7 +218,7 @@ async def ask(program: Sequence[str], given: bytes = b"", field: str = "format")
     lines = said.decode(errors="replace").strip().splitlines()
     last = lines[-1] if lines else str(process.returncode)
     if process.returncode == _REFUSED:
-        raise InvalidInput(Problem(last, field=field))
+        raise InvalidInput(Problem(last, field=field, remedy=remedy))
     if process.returncode != 0:
         raise Unavailable(f"It could not be read or written: {last}")
     return written
