@@ -21,7 +21,7 @@ setup: .venv/.installed ## the environment in .venv and the Maven artifacts in H
 	@echo "Installing Python packages into .venv"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-setup.lock
-	@$(BIN)/uv pip sync -q --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
+	@$(BIN)/uv pip sync -q --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock requirements-setup.lock
 	@$(BIN)/uv pip install -q --python $(BIN)/python --no-deps -e .
 	@touch $@
 
@@ -52,5 +52,8 @@ lock: ## the locks, from pyproject.toml (needs the environment)
 
 # Hashes of every platform's files for both Pythons, and no address.
 LOCK := -q --universal -p 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+# Modules are compiled once, and not by each of the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint bench chaos lock
