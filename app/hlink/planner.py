@@ -61,6 +61,7 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
     (compiler,) = artifacts.paths("tools", folder)
     return PlannerConfig(
         work_dir=settings.home / "planner",
+        jars_dir=folder,
         java=installation.java,
         classpath=(
             *distribution,

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,9 @@ class PlannerConfig:
     """
 
     work_dir: Path
+    #: Where the jars that are compiled here are kept: services that share it compile once. ``work_dir`` has them where
+    #: it cannot be written.
+    jars_dir: Path
     java: Path
     classpath: tuple[Path, ...]
     compiler: Path
@@ -470,14 +474,7 @@ def bridge(config: PlannerConfig) -> Path:
         PlannerError: the compiler refused the source.
     """
     try:
-        return compiled_jar(
-            _JAVA,
-            "bridge",
-            config.work_dir,
-            java=config.java,
-            compiler=config.compiler,
-            classpath=config.classpath,
-        )
+        return _kept(config, partial(compiled_jar, _JAVA, "hlink-bridge"))
     except CompilationFailed as error:
         raise PlannerError(f"the planner's Java part does not compile: {error}") from None
 
@@ -489,9 +486,18 @@ def formats_jar(config: PlannerConfig) -> Path:
         PlannerError: the compiler refused the source.
     """
     try:
-        return formats.jar(config.work_dir, java=config.java, compiler=config.compiler, classpath=config.classpath)
+        return _kept(config, formats.jar)
     except CompilationFailed as error:
         raise PlannerError(f"the formats do not compile: {error}") from None
+
+
+def _kept(config: PlannerConfig, make: Callable[..., Path]) -> Path:
+    """The jar that ``make`` has or compiles in a folder."""
+    made = partial(make, java=config.java, compiler=config.compiler, classpath=config.classpath)
+    try:
+        return made(config.jars_dir)
+    except OSError:
+        return made(config.work_dir)
 
 
 def _write_conf(folder: Path) -> None:
