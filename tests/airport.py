@@ -1,6 +1,7 @@
-"""A service of the module's own and a small job in it: a topic with rows, a side table, sinks in Kafka and PostgreSQL.
+"""A service and a small job in it: a topic with rows, a side table, sinks in Kafka and PostgreSQL.
 
-Fixtures, which ``tests/integration/conftest.py`` makes known: ``service``, ``api``, ``airport``.
+Fixtures, which ``tests/integration/conftest.py`` makes known: ``service``, ``api``, ``airport``. The service is one for
+all modules that want nothing special of it: a start with its planner costs more than most tests.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from tests.services import Api, Json, ServiceProcess, running_service
 EVENTS = {"k": "STRING", "v": "DOUBLE", "ts": {"flinkType": "TIMESTAMP(3)", "eventTime": 1}}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
     with running_service(tmp_path_factory.mktemp("service")) as started:
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
     return Api(service.url, endpoints)
 

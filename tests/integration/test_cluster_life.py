@@ -11,21 +11,10 @@ import pytest
 
 from stream_jobs.local.endpoints import Endpoints
 from tests.proxies import Proxy, proxy_before
-from tests.services import Api, Json, ServiceProcess, running_service
+from tests.services import Api, Json, ServiceProcess
 
 PASSWORD = "s3cret-of-the-gate"
 BASIC = f"Basic {base64.b64encode(f'hlink:{PASSWORD}'.encode()).decode()}"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
-    return Api(service.url, endpoints)
 
 
 @pytest.fixture

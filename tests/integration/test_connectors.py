@@ -21,7 +21,7 @@ import pytest
 from stream_jobs.local import ports
 from stream_jobs.local.endpoints import Endpoints
 from tests.databases import mysql_server
-from tests.services import Api, Json, ServiceProcess, running_service
+from tests.services import Api, Json
 
 NewTopic = Callable[..., str]
 Produce = Callable[..., None]
@@ -30,17 +30,6 @@ Consume = Callable[..., list[Any]]
 KEY = {"flinkType": "STRING", "joinKey": 1}
 ROWTIME = {"flinkType": "TIMESTAMP(3)", "eventTime": 1}
 CACHE = {"cacheType": "W_TinyLFU", "maximumSize": "100", "expireAfterWrite": "600"}
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
-    return Api(service.url, endpoints)
 
 
 @dataclass(frozen=True)

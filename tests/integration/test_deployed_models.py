@@ -6,7 +6,7 @@ import asyncio
 import math
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ from stream_jobs.planner.plan import plan
 from stream_jobs.rest import Cluster
 from tests.graphs import Experiments, Json, node
 from tests.planners import planner_config
-from tests.services import Api, Serve, ServiceProcess, running_service
+from tests.services import Api, Serve, ServiceProcess
 
 CANCER = datasets.load_breast_cancer(as_frame=True).data
 IRIS = datasets.load_iris(as_frame=True).data
@@ -89,17 +89,6 @@ class Trained:
         file = folder / f"{name}.skops"
         file.write_bytes(httpx.get(address, params=self.output(name, "pipeline"), timeout=60).content)
         return skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
-    return Api(service.url, endpoints)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stream_jobs.local.endpoints import Endpoints
 from tests.java import jar_of
-from tests.services import Api, Json, ServiceProcess, running_service
+from tests.services import Api, Json, ServiceProcess
 
 SCALAR = 'public class Shout extends ScalarFunction { public String eval(String s) { return s + "%s"; } }'
 CLASSES = {
@@ -75,17 +74,6 @@ class Shop:
 
     def refused(self, sql: str) -> str:
         return str(self.api.refused("POST", "/jobs/validate", json=self.job(sql))["msg"])
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
-    return Api(service.url, endpoints)
 
 
 @pytest.fixture(scope="module")

@@ -26,21 +26,10 @@ from stream_jobs import formats
 from stream_jobs.definitions import Column, Job, KafkaSource, OnError, Role, Table
 from stream_jobs.local.endpoints import Endpoints
 from stream_jobs.rest import Clusters
-from tests.services import Api, Json, ServiceProcess, running_service
+from tests.services import Api, Json
 
 MOMENT = "2018-11-26T01:00:00.123Z"
 ZONED = {"flinkType": "TIMESTAMP_LTZ(3)", "timeFormat": "auto"}
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[ServiceProcess]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
-    return Api(service.url, endpoints)
 
 
 @dataclass

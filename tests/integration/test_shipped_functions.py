@@ -26,7 +26,7 @@ from stream_jobs.planner.functions import prepare
 from stream_jobs.planner.plan import plan
 from stream_jobs.rest import Cluster
 from tests.planners import planner_config
-from tests.services import Api, Json, running_service
+from tests.services import Api, Json
 
 CATALOGUE = json.loads((shipped.FOLDER / "functions.json").read_text("utf-8"))["functions"]
 SCHEMA = json.loads((shipped.FOLDER / "functions.schema.json").read_text("utf-8"))
@@ -74,12 +74,6 @@ SCALARS: dict[str, tuple[str, str | None]] = {
     ),
     "bucket of ms": ("CAST(TIME_BUCKET(CAST(1234 AS BIGINT), '500 ms') AS STRING)", "1000"),
 }
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Api]:
-    with running_service(tmp_path_factory.mktemp("service")) as service:
-        yield Api(service.url, endpoints)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from stream_jobs.local.endpoints import Endpoints
-from tests.services import Api, Json, running_service
+from tests.services import Api, Json
 
 NewTopic = Callable[..., str]
 Consume = Callable[..., list[Any]]
@@ -23,12 +23,6 @@ Consume = Callable[..., list[Any]]
 LATER = int(time.time() * 1000) - 60_000
 EARLIER = LATER - 60_000
 COLUMNS = {"n": "INT"}
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> Iterator[Api]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield Api(started.url, endpoints)
 
 
 @pytest.fixture
