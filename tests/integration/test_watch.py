@@ -33,6 +33,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> I
 
 
 @pytest.fixture(scope="module")
+def api(service: ServiceProcess, endpoints: Endpoints) -> Api:
+    return Api(service.url, endpoints)
+
+
+@pytest.fixture(scope="module")
 def hook() -> Iterator[Webhook]:
     with webhook() as started:
         yield started
