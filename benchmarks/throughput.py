@@ -5,8 +5,8 @@ and its last result: that topic carries the time at which the broker appended ea
 start nor a polling interval is in the figure. The number of results is known beforehand, so a job that computed
 something else would not count. Runs alternate; the first of each side are not counted, they warm the TaskManager up.
 
-Runs of one and the same job differ by some 5 % on a quiet machine of two cores (half of them when it does other work),
-and medians of ten runs by hand differed from ten others' by up to 3 %. So there are many, and a ratio is the middle
+Rates of one and the same job differ by some 5 % on a quiet machine of two cores, by half when it does other work; and
+medians of ten runs by hand differed from ten others' by up to 3 %. So there are many, and a ratio is the middle
 one of all quotients of one run of ours and one by hand, which varies less than the quotient of two medians (Hodges and
 Lehmann's estimate, of the logarithms). The processor time that the TaskManager spends on a run is told beside it: a
 job that does more work a row shows there first.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 from typing import Any
 
 import psutil
@@ -94,7 +94,7 @@ def _figures(ours: Sequence[_Run], theirs: Sequence[_Run], parallelism: int) -> 
 
 
 def _middle_quotient(ours: Sequence[float], others: Sequence[float]) -> float:
-    return median(one / other for one in ours for other in others)
+    return p50([one / other for one in ours for other in others])
 
 
 class _Results:

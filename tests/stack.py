@@ -44,10 +44,13 @@ def shared_artifacts() -> Path:
 
 def kill(stack: Stack, *components: str) -> None:
     """``kill -9``, until they are gone: what is just dying may still look alive."""
-    killed = [found for name in components for found in processes.marked(processes.mark(stack.home, name))]
-    for process in killed:
+    killed = []
+    for name in components:
+        (process,) = processes.marked(processes.mark(stack.home, name))
         process.kill()
-    psutil.wait_procs(killed, 10)
+        killed.append(process)
+    _, alive = psutil.wait_procs(killed, 10)
+    assert not alive, alive
 
 
 @contextmanager

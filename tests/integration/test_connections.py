@@ -195,11 +195,10 @@ def pg_database(endpoints: Endpoints, postgres: Callable[[], psycopg.Connection[
 async def test_a_session_is_used_again_and_replaced_when_the_server_has_ended_it(
     connections: Connections, endpoints: Endpoints, pg_database: str, postgres: Callable[[], psycopg.Connection[Any]]
 ) -> None:
-    there = endpoints.postgres.parameters() | {"dbname": pg_database}
-    with psycopg.connect(**there, autocommit=True) as prepared:
+    own = replace(endpoints.postgres, database=pg_database)
+    with psycopg.connect(**own.parameters(), autocommit=True) as prepared:
         prepared.execute("CREATE TABLE products (id int primary key)")
-    to = connection(endpoints, "products")
-    to = replace(to, url=to.url.rsplit("/", 1)[0] + "/" + pg_database)
+    to = connection(replace(endpoints, postgres=own), "products")
     server = postgres()
 
     def sessions() -> list[int]:
