@@ -92,11 +92,25 @@ class Watcher:
             return None
 
     def is_well(self, work: Work) -> bool:
-        """Whether every replica says that it runs, and its tasks do."""
+        """Whether every replica says that it runs, and its tasks do, with state that a successor could go on from.
+
+        Without that state a job that is lost is not started again by itself, as it is asked here to be.
+        """
         jobs = self.flink_jobs()
         running = {job_id for job_id, _, state, all_tasks in jobs or () if state == "RUNNING" and all_tasks}
         told = [self.status(service, work) for service in self._services]
-        return all(one is not None and one[0] == expected.RUNNING and one[1] in running for one in told)
+        return all(
+            one is not None and one[0] == expected.RUNNING and one[1] in running and self._has_state(one[1])
+            for one in told
+        )
+
+    def _has_state(self, job_id: str | None) -> bool:
+        """Whether Flink has completed a checkpoint of the job, or began it from one."""
+        try:
+            latest = self._flink.get(f"/jobs/{job_id}/checkpoints").raise_for_status().json()["latest"]
+        except (httpx.HTTPError, ValueError, KeyError):
+            return False
+        return latest["completed"] is not None or latest["restored"] is not None
 
     def check_savepoints(self) -> None:
         """Every savepoint that the service calls complete is on disk as it was when it was first seen."""
