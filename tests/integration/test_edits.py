@@ -53,7 +53,7 @@ from stream_jobs.plans.verdict import DROPPED, Judgement, Setting, Verdict, judg
 from stream_jobs.rest import Cluster, SavepointState
 from tests.planners import planner_config
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 
 _LONGEST_S = 150.0
 
