@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from stream_jobs.definitions import Function, FunctionKind
-from stream_jobs.java import compiled_jar
+from stream_jobs.java import CompilationFailed, compiled_jar
 from stream_jobs.local import artifacts
 from stream_jobs.local.errors import StackStateError
 from stream_jobs.local.installation import Installation
@@ -26,8 +26,7 @@ def jars(folder: Path, installation: Installation) -> tuple[Path, ...]:
     """Our jar and the libraries that it uses, in the artifacts' folder; ours is compiled when its sources are new.
 
     :raises ArtifactError: a library or the compiler is missing.
-    :raises CompilationFailed: the compiler refused the sources.
-    :raises StackStateError: the folder cannot be written.
+    :raises StackStateError: the folder cannot be written, or the compiler refused the sources.
     """
     return compiled_with("functions", FOLDER / "java", "hlink-functions", folder, installation)
 
@@ -44,6 +43,12 @@ def compiled_with(group: str, sources: Path, name: str, folder: Path, installati
         ours = compiled_jar(
             sources, name, folder, java=installation.java, compiler=compiler, classpath=(*flink, *libraries)
         )
+    except CompilationFailed as error:
+        raise StackStateError(
+            f"{name} does not compile: {error}",
+            where=str(folder),
+            remedy="install hlink again in the versions that requirements.lock names",
+        ) from error
     except OSError as error:
         raise StackStateError(
             f"{name} cannot be compiled: {error.strerror or error}",

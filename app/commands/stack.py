@@ -39,14 +39,14 @@ def fetch(
     """Download the Maven artifacts that are missing, and check them."""
     from app.commands.progress import showing
     from app.settings import settings
-    from stream_jobs import models, shipped
+    from stream_jobs import formats, models, shipped
     from stream_jobs.local import artifacts
     from stream_jobs.local.installation import find_installation
 
     folder = artifacts.artifacts_dir(settings().home.resolve())
     with errors_told(), showing() as progress:
         fetched = artifacts.fetch(groups or artifacts.DEFAULT_GROUPS, folder, progress)
-        for group, jars in (("functions", shipped.jars), ("models", models.jars)):
+        for group, jars in (("functions", shipped.jars), ("models", models.jars), ("flink-lib", formats.jars)):
             if not groups or {group, "tools"} <= set(groups):
                 jars(folder, find_installation())
     typer.echo(f"{len(fetched)} artifacts fetched into {folder}" if fetched else f"All artifacts are in {folder}")

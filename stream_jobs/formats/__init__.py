@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from stream_jobs.java import compiled_jar, version
+from stream_jobs.local.installation import Installation
+from stream_jobs.shipped import compiled_with
 
 #: What each source's metrics of messages are called.
 PARSED, FAILED = "hlinkParsed", "hlinkFailed"
@@ -25,6 +27,15 @@ _NAME = "hlink-formats"
 def jar_name() -> str:
     """The jar's file name."""
     return f"{_NAME}-{version(_SOURCES)}.jar"
+
+
+def jars(folder: Path, installation: Installation) -> tuple[Path, ...]:
+    """Our jar, and Flink's connectors and formats, in the artifacts' folder; ours is compiled when its sources are new.
+
+    :raises ArtifactError: a library or the compiler is missing.
+    :raises StackStateError: the folder cannot be written, or the compiler refused the sources.
+    """
+    return compiled_with("flink-lib", _SOURCES, _NAME, folder, installation)
 
 
 def jar(folder: Path, *, java: Path, compiler: Path, classpath: Sequence[Path]) -> Path:

@@ -55,8 +55,7 @@ def jars(folder: Path, installation: Installation) -> tuple[Path, ...]:
     """What all models' classes need: ours and onnxruntime, in the artifacts' folder.
 
     :raises ArtifactError: a library or the compiler is missing.
-    :raises CompilationFailed: the compiler refused the sources.
-    :raises StackStateError: the folder cannot be written.
+    :raises StackStateError: the folder cannot be written, or the compiler refused the sources.
     """
     return compiled_with("models", _SOURCES, "hlink-models", folder, installation)
 

@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,10 +19,7 @@ import httpx
 import psutil
 
 from stream_jobs import formats, models, shipped
-from stream_jobs.java import CompilationFailed
-from stream_jobs.local import artifacts
 from stream_jobs.local.components.base import Component, Site, Symptom, java_environment, write_log4j
-from stream_jobs.local.errors import StackStateError
 from stream_jobs.local.ports import LOOPBACK
 from stream_jobs.local.progress import Progress
 
@@ -94,33 +91,20 @@ class _FlinkProcess(Component):
             *flink.joinpath("lib").glob("*.jar"),
             # Beside the connectors, so that each Python job does not bring its own copy.
             *flink.joinpath("opt").glob("flink-python-*.jar"),
-            *artifacts.paths("flink-lib", self.site.artifacts),
+            *formats.jars(self.site.artifacts, self.site.installation),
             *shipped.jars(self.site.artifacts, self.site.installation),
             # A native library is loaded once in a process only here, above the class loaders of jobs.
             *models.jars(self.site.artifacts, self.site.installation),
             # Connectors of the user's own; the planner reads the same folder.
             *self.site.home.joinpath("lib").glob("*.jar"),
         )
-        wanted = {jar.name: jar for jar in (*jars, self._formats(jars))}
+        wanted = {jar.name: jar for jar in jars}
         for present in self.lib.iterdir():
             if present.name not in wanted or not present.is_symlink() or present.readlink() != wanted[present.name]:
                 present.unlink()
         for name, jar in wanted.items():
             if not (self.lib / name).is_symlink():
                 (self.lib / name).symlink_to(jar)
-
-    def _formats(self, flink: Sequence[Path]) -> Path:
-        (compiler,) = artifacts.paths("tools", self.site.artifacts)
-        try:
-            return formats.jar(
-                self.site.folder / "flink", java=self.site.installation.java, compiler=compiler, classpath=flink
-            )
-        except CompilationFailed as error:
-            raise StackStateError(
-                f"hlink's formats for Flink do not compile: {error}",
-                where=str(self.site.folder / "flink"),
-                remedy="install hlink again in the versions that requirements.lock names",
-            ) from error
 
     def command(self) -> list[str | Path]:
         # flink-dist comes last, as in Flink's scripts: the other jars may override what it bundles.
