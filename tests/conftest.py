@@ -7,6 +7,9 @@ import pytest
 # The names by which tests call a service in their own process. Without a token a service answers to known names only.
 os.environ.setdefault("HLINK_ALLOWED_HOSTS", "hlink, service, s")
 
+# Servers that live for minutes: the thorough compiler would not pay in that time what it costs.
+os.environ.setdefault("HLINK_STACK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+
 _LONGEST_FIRST = (
     "test_edits",
     "test_submission_faults",

@@ -54,6 +54,8 @@ class ServiceProcess:
             "HLINK_HOME": str(self.home),
             "HLINK_ARTIFACTS": str(shared_artifacts()),
             "HLINK_PORT": str(self.port),
+            # Most services of tests are asked for little, and end soon.
+            "HLINK_PLANNER_WARM_UP": "false",
             **self._environment,
             **more,
         }

@@ -87,7 +87,8 @@ def configuration(settings: Settings, artifacts_folder: Path | None = None) -> P
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[Planner]:
     """The planner while the service runs; it becomes ready in the background."""
-    planner = Planner(await asyncio.to_thread(configuration, service.settings), warm_up)
+    settings = service.settings
+    planner = Planner(await asyncio.to_thread(configuration, settings), warm_up if settings.planner_warm_up else None)
 
     def observe(kind: str, outcome: str, seconds: float) -> None:
         PLANNER_REQUESTS.labels(kind, outcome).inc()

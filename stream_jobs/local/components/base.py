@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import signal
 import threading
 import time
@@ -19,6 +21,8 @@ from stream_jobs.local.errors import ComponentError, Interrupted
 from stream_jobs.local.installation import Installation
 from stream_jobs.local.progress import Progress, Step
 from stream_jobs.local.state import State
+
+JAVA_OPTIONS = "HLINK_STACK_JAVA_OPTIONS"
 
 _POLL = 0.1
 HANG_GRACE = 15.0
@@ -249,6 +253,11 @@ def _tail(file: Path, since: float) -> list[str]:
         return []
     lines = (line.rstrip() for line in text.splitlines())
     return [line[:300] for line in lines if line and not _STACK_FRAME.match(line)]
+
+
+def java_options() -> list[str]:
+    """What the user has to say to the JVMs of the stack, beside what it sets itself."""
+    return shlex.split(os.environ.get(JAVA_OPTIONS, ""))
 
 
 def java_environment(site: Site, extra: Mapping[str, str], base: Mapping[str, str]) -> dict[str, str]:

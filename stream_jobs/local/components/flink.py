@@ -19,7 +19,14 @@ import httpx
 import psutil
 
 from stream_jobs import formats, models, shipped
-from stream_jobs.local.components.base import Component, Site, Symptom, java_environment, write_log4j
+from stream_jobs.local.components.base import (
+    Component,
+    Site,
+    Symptom,
+    java_environment,
+    java_options,
+    write_log4j,
+)
 from stream_jobs.local.ports import LOOPBACK
 from stream_jobs.local.progress import Progress
 
@@ -113,6 +120,7 @@ class _FlinkProcess(Component):
             self.site.installation.java,
             f"-D{self.mark}",
             *self.memory_options(),
+            *java_options(),
             *self._module_options(),
             "-Djava.awt.headless=true",
             # As Flink's scripts do on this Java: a job's System.exit can then be kept from ending the cluster.

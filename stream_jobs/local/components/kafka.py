@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from stream_jobs.local import artifacts, ports
-from stream_jobs.local.components.base import Component, Symptom, java_environment, write_log4j
+from stream_jobs.local.components.base import Component, Symptom, java_environment, java_options, write_log4j
 from stream_jobs.local.ports import LOOPBACK
 from stream_jobs.local.progress import Progress, Step
 
@@ -122,6 +122,7 @@ class Kafka(Component):
             self.site.installation.java,
             f"-D{self.mark}",
             *options,
+            *java_options(),
             "-Djava.awt.headless=true",
             f"-Dlog4j2.configurationFile={self._log4j.as_uri()}",
             f"-Dlog.file={self.site.logs / log_name}.log",
