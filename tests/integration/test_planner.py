@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.hlink.planner import warm_up
 from stream_jobs.definitions import Column, Execution, Job, Role, Statement, Table
 from stream_jobs.planner.client import Planner, PlannerDied, PlannerTimeout
 from stream_jobs.planner.plan import explain, fill_in, plan, secrets_of_tables
@@ -38,6 +39,12 @@ GROUP BY carrier, name, window_start, window_end"""
 async def planner(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Planner]:
     async with Planner(planner_config(tmp_path_factory.mktemp("planner"))) as started:
         yield started
+
+
+async def test_the_jobs_of_the_warm_up_are_accepted(planner: Planner, caplog: pytest.LogCaptureFixture) -> None:
+    await warm_up(planner)
+
+    assert caplog.records == []
 
 
 async def problems(planner: Planner, planned: Job) -> list[Problem]:
