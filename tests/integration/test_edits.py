@@ -315,7 +315,7 @@ class Bench:
             Table("names", Role.SIDE, names, (Column("k", "STRING"), Column("name", "STRING")), join_key=("k",)),
             *sinks,
         )
-        execution = replace(shape.execution, checkpointing=None if bounded else Checkpointing(200))
+        execution = replace(shape.execution, checkpointing=None if bounded else Checkpointing(500))
         statements = tuple(Statement(sink, sql) for sink, sql in shape.statements.items())
         return Job(f"edits {run}", tables, statements, execution)
 
