@@ -243,7 +243,8 @@ def _branches(two: _Client, one: _Client) -> Figures:
 
 
 def _waiting(client: _Client) -> Figures:
-    jobs = [client.job(_work(12))[0] for _ in range(_RUNNING_AT_ONCE + _WAITING)]
+    # More than can be done meanwhile: those that run are stopped in the end, and must not have ended by themselves.
+    jobs = [client.job(_work(48))[0] for _ in range(_RUNNING_AT_ONCE + _WAITING)]
     for number, job in enumerate(jobs):
         client.begin(job, number)
 
