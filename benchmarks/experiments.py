@@ -244,7 +244,7 @@ def _branches(two: _Client, one: _Client) -> Figures:
 
 def _waiting(client: _Client) -> Figures:
     # More than can be done meanwhile: those that run are stopped in the end, and must not have ended by themselves.
-    jobs = [client.job(_work(48))[0] for _ in range(_RUNNING_AT_ONCE + _WAITING)]
+    jobs = [client.job(_work(24))[0] for _ in range(_RUNNING_AT_ONCE + _WAITING)]
     for number, job in enumerate(jobs):
         client.begin(job, number)
 
@@ -261,6 +261,7 @@ def _waiting(client: _Client) -> Figures:
         raise Failed(f"not {_RUNNING_AT_ONCE} experiments run any more")
     for job in reversed(jobs):
         client.ok("POST", "/job/stop", {"jobId": job})
+    wait_until("their end", lambda: all(client.status(job) == _STOPPED for job in jobs), _WITHIN_S)
     return {"waiting_cores": (after.user + after.system - before.user - before.system) / lasted}
 
 

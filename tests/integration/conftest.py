@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,10 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from psycopg import sql
 from pydantic import SecretStr
 
+from app.database import Database
 from app.main import create_app
-from app.service import Family, Service
+from app.migrations import migrate
+from app.service import Family, Service, load_families
 from app.settings import Settings
 from stream_jobs.local.endpoints import Endpoints
 from tests.airport import airport, api, service  # noqa: F401  fixtures
@@ -170,10 +175,28 @@ def pg_table(postgres: Callable[[], psycopg.Connection[Any]]) -> Iterator[Callab
         connection.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(sql.Identifier(table)))
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database in a file as the service leaves it at its first start: tests begin with a copy, as its second does."""
+    load_families()
+    settings = Settings(home=tmp_path_factory.mktemp("migrated"))
+
+    async def migrate_once() -> None:
+        database = Database(settings.database())
+        await migrate(database)
+        await database.close()
+
+    with ThreadPoolExecutor(1) as pool:  # whose loop is no test's
+        pool.submit(asyncio.run, migrate_once()).result()
+    return Path(str(settings.database().database))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The service's own database: what is promised holds on both."""
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The service's own database, for a service at home in ``tmp_path``: what is promised holds on both."""
     if request.param == "sqlite":
+        migrated: Path = request.getfixturevalue("migrated")
+        shutil.copy(migrated, tmp_path / migrated.name)
         yield ""
         return
     endpoints: Endpoints = request.getfixturevalue("endpoints")
