@@ -65,10 +65,10 @@ class Settings(BaseSettings):
 
     planner_workers: Annotated[int, Field(ge=1)] = 1
     planner_timeout_s: Seconds = 30.0
+    """The longest a plan or a submission may take before its planner is replaced."""
     planner_warm_up: bool = True
     """Whether a planner that has started plans some jobs of its own, six seconds of a processor, so that the first user
     does not wait for Flink's classes to be loaded."""
-    """The longest a plan or a submission may take before its planner is replaced."""
 
     tick_s: Seconds = 1.0
     """How often the supervisor looks at its runs."""

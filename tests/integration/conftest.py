@@ -177,7 +177,7 @@ def pg_table(postgres: Callable[[], psycopg.Connection[Any]]) -> Iterator[Callab
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database in a file as the service leaves it at its first start: tests begin with a copy, as its second does."""
+    """A database in a file as the service leaves it at its first start: ``serve`` begins with a copy."""
     load_families()
     settings = Settings(home=tmp_path_factory.mktemp("migrated"))
 
@@ -192,11 +192,9 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The service's own database, for a service at home in ``tmp_path``: what is promised holds on both."""
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The service's own database: what is promised holds on both."""
     if request.param == "sqlite":
-        migrated: Path = request.getfixturevalue("migrated")
-        shutil.copy(migrated, tmp_path / migrated.name)
         yield ""
         return
     endpoints: Endpoints = request.getfixturevalue("endpoints")
@@ -205,8 +203,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 @pytest.fixture
-async def serve(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
+async def serve(
+    tmp_path: Path, database_url: str, migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Serve]:
     """``client, service = await serve(family, **settings)``: the service with that family only, in this process."""
+    if not database_url:
+        shutil.copy(migrated, tmp_path / migrated.name)
     async with AsyncExitStack() as opened:
 
         async def start(family: Family, **settings: Any) -> tuple[httpx.AsyncClient, Service]:
