@@ -24,8 +24,6 @@ Json = dict[str, Any]
 Serve = Callable[..., Awaitable[tuple[httpx.AsyncClient, Service]]]
 """Starts the service with one family's routes only, in the test's own process: the fixture ``serve``."""
 START_S = 180.0
-PATIENCE_S = 150.0
-"""How long tests wait for what takes seconds: on a busy machine it takes a minute. No promise is held by it."""
 
 
 class ServiceProcess:
@@ -83,7 +81,7 @@ class ServiceProcess:
         self.process.kill()
         self.process.wait(10)
 
-    def wait_for_death(self, timeout_s: float = PATIENCE_S) -> int:
+    def wait_for_death(self, timeout_s: float = 60.0) -> int:
         """The exit status of a process that is to end by itself."""
         assert self.process is not None
         return self.process.wait(timeout_s)
@@ -108,7 +106,7 @@ class Api:
     """The Hlink API, with the few words that tests need to define a job."""
 
     def __init__(self, url: str, endpoints: Endpoints) -> None:
-        self.http = httpx.Client(base_url=url, timeout=PATIENCE_S)
+        self.http = httpx.Client(base_url=url, timeout=60)
         self.endpoints = endpoints
 
     def call(self, method: str, path: str, **request: Any) -> Json:
@@ -182,19 +180,19 @@ class Api:
         links = [{"dsId": table} for table in tables] + [{"dsId": sink, "runSql": sql} for sink, sql in sinks.items()]
         return {"jobName": name, "clusterId": self.cluster(), "jobType": 0, "jobDsVOS": links, **settings}
 
-    def run(self, job_id: int, timeout_s: float = PATIENCE_S) -> Json:
+    def run(self, job_id: int, timeout_s: float = 60) -> Json:
         """The answer to ``/jobs/run``, once the job runs: on a busy machine the answer may come before that."""
         answer: Json = self.ok("POST", f"/jobs/run/{job_id}")
         assert answer["jobStatus"] in (1, 9), answer
         self.wait_for(job_id, 1, timeout_s)
         return answer
 
-    def cancel(self, job_id: int, timeout_s: float = PATIENCE_S, **how: Any) -> None:
+    def cancel(self, job_id: int, timeout_s: float = 60, **how: Any) -> None:
         """Returns once the job is canceled: on a busy machine the answer may come before that."""
         self.ok("POST", f"/jobs/cancel/{job_id}", params=how)
         self.wait_for(job_id, 2, timeout_s)
 
-    def wait_for(self, job_id: int, status: int, timeout_s: float = PATIENCE_S) -> None:
+    def wait_for(self, job_id: int, status: int, timeout_s: float = 60) -> None:
         """Returns once the job has that published status."""
         self.wait_until(job_id, lambda shown: shown == status, timeout_s)
 

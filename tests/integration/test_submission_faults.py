@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient
 
 from stream_jobs.local import artifacts
 from stream_jobs.local.endpoints import Endpoints
-from tests.services import PATIENCE_S, Api, Json, ServiceProcess
+from tests.services import Api, Json, ServiceProcess
 from tests.stack import shared_artifacts
 
 POINTS = (
@@ -61,7 +61,7 @@ class Prepared:
         return [one for one in reversed(found) if one["state"] != "FAILED"]
 
     def expect_one_running_job(self) -> None:
-        self.api.wait_for(self.job_id, 1)
+        self.api.wait_for(self.job_id, 1, 90)
         time.sleep(1.5)  # a second job would come with the next ticks
         view = self.api.ok("GET", f"/jobs/{self.job_id}")
         (known,) = self.new_flink_jobs()
@@ -73,7 +73,7 @@ class Prepared:
             self.service.start()
         if self.api.status(self.job_id) in (1, 9):
             self.api.call("POST", f"/jobs/cancel/{self.job_id}?mode=none")
-        self.api.wait_until(self.job_id, lambda status: status not in (1, 9), PATIENCE_S)
+        self.api.wait_until(self.job_id, lambda status: status not in (1, 9), 90)
         self.before |= {job["jid"] for job in self.new_flink_jobs()}
 
 
@@ -128,7 +128,7 @@ def prepared(shared: Prepared) -> Iterator[Prepared]:
     shared.clean_up()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_each_step_of_a_submission(prepared: Prepared, point: str) -> None:
     prepared.service.stop()
@@ -139,19 +139,19 @@ def test_killed_at_each_step_of_a_submission(prepared: Prepared, point: str) -> 
     prepared.expect_one_running_job()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", ["stop.begun", "stop.asked", "stop.noted"])
 def test_killed_at_each_step_of_a_cancel(prepared: Prepared, point: str) -> None:
     """The job ends once, with one savepoint, which is whole and known."""
     prepared.service.stop()
     prepared.service.start(HLINK_CRASH_AT=point)
     before = len(prepared.savepoints())
-    prepared.api.run(prepared.job_id)
+    prepared.api.run(prepared.job_id, timeout_s=90)
     prepared.cancel_and_forget()
     assert prepared.service.wait_for_death() == -9
     prepared.service.start()
-    prepared.api.wait_for(prepared.job_id, 2)
-    deadline = time.monotonic() + PATIENCE_S
+    prepared.api.wait_for(prepared.job_id, 2, timeout_s=90)
+    deadline = time.monotonic() + 60
     while (made := prepared.savepoints()[before:])[0]["verified"] is None:
         assert time.monotonic() < deadline, made
         time.sleep(0.2)
@@ -170,7 +170,7 @@ def program(tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints) -> I
     made.service.stop()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", ["submission.begun", "submission.done"])
 def test_given_a_program_in_a_jar_when_the_service_is_killed_while_it_submits_it_then_it_runs_once(
     program: Prepared, point: str
@@ -179,7 +179,7 @@ def test_given_a_program_in_a_jar_when_the_service_is_killed_while_it_submits_it
     program.clean_up()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("delay_ms", [5, 20, 40, 60, 80, 100, 130, 170, 220])
 def test_killed_at_any_moment_of_a_submission(prepared: Prepared, delay_ms: int) -> None:
     """Points between those that have a name: inside of commits, of the planner's work, of Flink's."""
